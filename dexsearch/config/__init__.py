@@ -1,0 +1,1 @@
+"""Frozen configuration classes, and the only code that reads YAML."""

@@ -1,0 +1,141 @@
+"""Configuration of one training run; a checkpoint and a registered generator carry it.
+
+A dotted key such as `generator.depth` names a field of `TrialConfig`.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from dexsearch.config.base import Config, first_problem
+from dexsearch.errors import ConfigurationError
+
+
+class Task(StrEnum):
+    """What a generator predicts."""
+
+    BONE = "bone"
+    TISSUE = "tissue"
+    JOINT = "joint"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the predicted images, in channel order."""
+        return ("bone", "tissue") if self is Task.JOINT else (self.value,)
+
+
+class GeneratorConfig(Config):
+    """The U-Net."""
+
+    depth: Annotated[int, Field(ge=1, le=8)] = 4
+    """Number of downsamplings."""
+
+    width: Annotated[int, Field(ge=1, le=256)] = 16
+    """Channels of the first level; doubles with each level up to eight times."""
+
+    norm: Literal["batch", "instance", "none"] = "batch"
+    """Normalisation of the inner levels."""
+
+    kernel_px: Annotated[int, Field(ge=2, le=7)] = 4
+    """Side of the down- and upsampling kernels in pixels."""
+
+    output: Literal["residual", "plain"] = "residual"
+    """`residual` predicts a correction to a learned affine copy of the input."""
+
+    input_normalization: Literal["absolute", "per_image"] = "absolute"
+    """`absolute` uses the dataset's constants, `per_image` the z-score of each image."""
+
+
+class DiscriminatorConfig(Config):
+    """The PatchGAN."""
+
+    patch_px: Literal[1, 16, 34, 70, 142, 286] = 34
+    """Receptive field in pixels; 1 is a PixelGAN."""
+
+    width: Annotated[int, Field(ge=1, le=256)] = 16
+    """Channels of the first layer."""
+
+    norm: Literal["batch", "instance", "none"] = "batch"
+    """Normalisation of the inner layers."""
+
+
+class LossConfig(Config):
+    """What the generator is asked to minimise."""
+
+    adversarial: Literal["vanilla", "lsgan", "hinge", "none"] = "lsgan"
+    """Adversarial loss; `none` trains on the L1 term alone, without a discriminator."""
+
+    l1_weight: Annotated[float, Field(ge=0, le=1e6)] = 100.0
+    """Weight of the mean absolute error beside an adversarial loss of weight 1."""
+
+
+class OptimizerConfig(Config):
+    """Adam for both networks."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Adam step size of both networks."""
+
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Decay of Adam's first moment; 0.5 as in pix2pix."""
+
+
+class TrialConfig(Config):
+    """One configuration of one training run, seed included."""
+
+    task: Task = Task.JOINT
+    """Head of the generator: the images that it predicts."""
+
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Images per optimiser step."""
+
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Decay of the generator's moving average, warmed up as min(decay, (1 + t) / (10 + t))."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of initial weights and batch order."""
+
+    @model_validator(mode="after")
+    def _teach_the_generator_something(self) -> Self:
+        if self.loss.adversarial == "none" and self.loss.l1_weight == 0:
+            raise ValueError(
+                "loss.adversarial='none' with loss.l1_weight=0 leaves nothing to learn; "
+                "raise l1_weight or choose an adversarial loss"
+            )
+        return self
+
+
+def trial_config(values: dict[str, Any]) -> TrialConfig:
+    """Build a `TrialConfig` from dotted keys, for example `{"generator.depth": 4}`.
+
+    Raises:
+        ConfigurationError: on an unknown key or a value out of range.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        branch = nested
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = value
+    try:
+        return TrialConfig.model_validate(nested)
+    except ValidationError as error:
+        raise ConfigurationError(first_problem(error)) from None
+
+
+def known_trial_keys(model: type[Config] = TrialConfig, prefix: str = "") -> tuple[str, ...]:
+    """Return every dotted key that a space may fix or search."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Config):
+            keys += known_trial_keys(inner, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return tuple(keys)

@@ -1,0 +1,68 @@
+"""Every error that a user can cause, and the exit code of each.
+
+    DexSearchError            1   a bug when raised as such; `main` prints one line
+    |-- ConfigurationError    3   a YAML file, a flag value, a study that would change under its name
+    |-- EnvironmentFault      4   Ray, MLflow, disk or a package is not as needed
+    |   `-- NotRegistered     4   a model name, version or alias that the registry does not hold
+    |-- SearchFailed          5   the search ended without a complete trial, or with too many failures
+    |-- StudyBusy             6   another process holds the study
+    `-- DataError             7   images, CTs, datasets and downloads that cannot be used as they are
+    Interrupted             130   Ctrl-C (143 for SIGTERM); the same command continues
+
+A message says what was given, what is allowed and what to do, in that order. `hint` is the
+command or the change that helps, printed on a line of its own.
+"""
+
+from typing import ClassVar
+
+
+class DexSearchError(Exception):
+    """Base of every error that is reported as one line instead of a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigurationError(DexSearchError):
+    """A configuration that cannot be run as written."""
+
+    exit_code = 3
+
+
+class EnvironmentFault(DexSearchError):
+    """The machine, the cluster or the tracking store is not as needed."""
+
+    exit_code = 4
+
+
+class NotRegistered(EnvironmentFault):
+    """A generator was asked for that the registry does not hold."""
+
+
+class SearchFailed(DexSearchError):
+    """A search ended without a complete trial, or with too many failed ones."""
+
+    exit_code = 5
+
+
+class StudyBusy(DexSearchError):
+    """Another process works on the same study."""
+
+    exit_code = 6
+
+
+class DataError(DexSearchError):
+    """Images, volumes, datasets or downloads that cannot be used as they are."""
+
+    exit_code = 7
+
+
+class Interrupted(DexSearchError):
+    """The user or the system asked to stop; nothing is lost and the same command continues."""
+
+    def __init__(self, message: str, *, hint: str | None = None, exit_code: int = 130) -> None:
+        super().__init__(message, hint=hint)
+        self.signal_exit_code = exit_code
