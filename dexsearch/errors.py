@@ -1,13 +1,14 @@
 """Every error that a user can cause, and the exit code of each.
 
     DexSearchError            1   a bug when raised as such; `main` prints one line
-    |-- ConfigurationError    3   a YAML file, a flag value, a study that would change under its name
+    |-- ConfigurationError    3   a YAML file, a flag, a study that would change under its name
     |-- EnvironmentFault      4   Ray, MLflow, disk or a package is not as needed
-    |   `-- NotRegistered     4   a model name, version or alias that the registry does not hold
-    |-- SearchFailed          5   the search ended without a complete trial, or with too many failures
+    |   `-- NotRegistered     4   a model name, version or alias that the registry lacks
+    |-- SearchFailed          5   no complete trial, or too many failed ones
     |-- StudyBusy             6   another process holds the study
-    `-- DataError             7   images, CTs, datasets and downloads that cannot be used as they are
-    Interrupted             130   Ctrl-C (143 for SIGTERM); the same command continues
+    |-- DataError             7   images, CTs, datasets, downloads that cannot be used as they are
+    `-- Interrupted         130   Ctrl-C; the same command continues
+        `-- Terminated      143   SIGTERM; the same command continues
 
 A message says what was given, what is allowed and what to do, in that order. `hint` is the
 command or the change that helps, printed on a line of its own.
@@ -63,6 +64,10 @@ class DataError(DexSearchError):
 class Interrupted(DexSearchError):
     """The user or the system asked to stop; nothing is lost and the same command continues."""
 
-    def __init__(self, message: str, *, hint: str | None = None, exit_code: int = 130) -> None:
-        super().__init__(message, hint=hint)
-        self.signal_exit_code = exit_code
+    exit_code = 130
+
+
+class Terminated(Interrupted):
+    """Stopped by SIGTERM, as a scheduler does before it takes the machine away."""
+
+    exit_code = 143

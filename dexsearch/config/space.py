@@ -154,8 +154,9 @@ class SearchSpace(Config):
     def _leave_epochs_to_prune(self) -> Self:
         if self.pruner.kind != "none" and self.pruner.min_epochs >= self.epochs:
             raise ValueError(
-                f"pruner.min_epochs={self.pruner.min_epochs} never lets a trial be pruned, because "
-                f"epochs={self.epochs}; lower min_epochs, raise epochs or set pruner.kind to none"
+                f"pruner.min_epochs={self.pruner.min_epochs} never lets a trial be pruned, "
+                f"because epochs={self.epochs}; lower min_epochs, raise epochs or set "
+                "pruner.kind to none"
             )
         return self
 
@@ -197,18 +198,16 @@ def extreme_values(distribution: Distribution) -> tuple[Scalar, ...]:
 
 def _distribution_kind(value: Any) -> str | None:
     """Tell which distribution a mapping is; None lets pydantic list what is allowed."""
-    keys = set(value) if isinstance(value, dict) else set(type(value).model_fields)
+    keys = set(value) if isinstance(value, dict) else set(getattr(type(value), "model_fields", ()))
     return next((kind for kind in ("int", "float", "choice") if kind in keys), None)
 
 
 def _known_trial_key(key: str) -> str:
     known = known_trial_keys()
     if key not in known:
-        guess = did_you_mean(key, list(known))
-        raise ValueError(
-            f"unknown key {key!r}; known keys: {', '.join(known)}"
-            + (f"; {guess}" if guess else "")
-        )
+        guess = did_you_mean(key, known)
+        message = f"unknown key {key!r}; known keys: {', '.join(known)}"
+        raise ValueError(f"{message}; {guess}" if guess else message)
     return key
 
 
@@ -222,7 +221,7 @@ def _check_alone(key: str, value: Scalar) -> None:
         model.model_validate({leaf: value})
     except ValidationError as error:
         if error.errors()[0]["loc"]:
-            raise ValueError(f"{key}: {first_problem(error, with_key=False)}") from None
+            raise ValueError(f"{key}: {first_problem(error, model, with_key=False)}") from None
 
 
 def _refuse_bad_range(ends: tuple[float, float], *, log: bool) -> None:

@@ -126,7 +126,7 @@ def trial_config(values: dict[str, Any]) -> TrialConfig:
     try:
         return TrialConfig.model_validate(nested)
     except ValidationError as error:
-        raise ConfigurationError(first_problem(error)) from None
+        raise ConfigurationError(first_problem(error, TrialConfig)) from None
 
 
 def known_trial_keys(model: type[Config] = TrialConfig, prefix: str = "") -> tuple[str, ...]:

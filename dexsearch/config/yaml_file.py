@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -36,7 +36,7 @@ def locate_space(source: str) -> Path:
     raise ConfigurationError(
         f"no search space {source!r}: neither a file nor one of the shipped spaces "
         f"{', '.join(sorted(shipped))}",
-        hint=did_you_mean(source, list(shipped)),
+        hint=did_you_mean(source, shipped),
     )
 
 
@@ -53,7 +53,7 @@ def parse_space(text: str, *, name: str) -> SearchSpace:
     """Parse and validate the text of a search space; `name` is used in messages."""
     try:
         document = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)  # noqa: S506  (_Loader is a SafeLoader)
+        values = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigurationError(f"{name}:{line}: not valid YAML: {error.problem}") from None
@@ -64,7 +64,7 @@ def parse_space(text: str, *, name: str) -> SearchSpace:
     try:
         return SearchSpace.model_validate(values)
     except ValidationError as error:
-        problem = first_problem(error)
+        problem = first_problem(error, SearchSpace)
         line = _line_of(document, error.errors()[0]["loc"], problem)
         raise ConfigurationError(f"{name}:{line}: {problem}") from None
 
@@ -74,10 +74,10 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(
-                problem=f"alias *{event.anchor} is not allowed; write the value out",
-                problem_mark=event.start_mark,
+                problem="an alias (*name) is not allowed; write the value out",
+                problem_mark=cast("yaml.Mark | None", event.start_mark),
             )
         return super().compose_node(parent, index)
 
@@ -92,7 +92,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+0123456789."),
@@ -102,12 +102,13 @@ _Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
 def _line_of(document: yaml.Node | None, location: tuple[int | str, ...], message: str) -> int:
     """Return the line, from 1, of the deepest part of `location` that the document has.
 
-    A rule over the whole file has no location; its line is that of the key it quotes.
+    A rule over several keys has no location; its line is that of the key it begins with.
     """
     if not location:
-        quoted = [n for n in _scalar_nodes(document) if n.value and n.value in message]
-        dotted = [n for n in quoted if "." in n.value and not n.value[0].isdigit()]
-        return (dotted or [document])[0].start_mark.line + 1 if document else 1
+        first_word = re.search(r"[A-Za-z_][\w.]*", message)
+        names = (first_word[0], first_word[0].split(".")[-1]) if first_word else ()
+        lines = [n.start_mark.line + 1 for n in _scalar_nodes(document) if n.value in names]
+        return lines[-1] if lines else 1
     node, line = document, 1
     for part in location:
         if isinstance(node, yaml.MappingNode):

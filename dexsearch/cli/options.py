@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class OutputFormat(StrEnum):
+    """How a result is printed on stdout."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option(
+        "--workspace",
+        envvar="DEXSEARCH_WORKSPACE",
+        help="Folder of everything a project produces: datasets, studies, registry.",
+    ),
+]
+DEFAULT_WORKSPACE = Path("workspace")
+
+FormatOption = Annotated[
+    OutputFormat,
+    typer.Option("--format", help="Text for people, or JSON for programs."),
+]

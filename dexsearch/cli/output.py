@@ -1,0 +1,46 @@
+"""Where output goes: results to stdout, everything else to stderr."""
+
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from dexsearch.cli.options import OutputFormat
+
+
+def print_result(result: object, output_format: OutputFormat) -> None:
+    """Print a result: JSON of its fields, or its text.
+
+    Args:
+        result: a dataclass or a list of them, with `__str__` giving the text for people.
+        output_format: text or JSON.
+    """
+    if output_format is OutputFormat.JSON:
+        text = json.dumps(_plain(result), indent=2, allow_nan=False)
+    else:
+        text = str(result)
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def note(text: str) -> None:
+    """Tell the user something that is not the result, on stderr."""
+    sys.stderr.write(text.rstrip("\n") + "\n")
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped, so that a name cannot drive the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Turn dataclasses, tuples and paths into what JSON knows."""
+    if hasattr(value, "as_json"):
+        return _plain(value.as_json())
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
