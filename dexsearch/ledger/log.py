@@ -1,0 +1,147 @@
+"""An append-only log of JSON events: one line each, one writer, readable while written.
+
+An event that was torn by a crash is the last line, without its newline or not JSON; a writer
+cuts it off when it opens the log, a reader passes over it. Any other line that is not JSON
+means that somebody edited the file, which is refused.
+
+    ledger.jsonl        the events
+    ledger.jsonl.lock   locked by the writer as long as it lives; names it to a second one
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dexsearch.errors import DataError, StudyBusy
+
+Event = dict[str, Any]
+
+
+class EventLog:
+    """The one writer of a log; use it as a context manager, or call `close`.
+
+    Raises:
+        StudyBusy: if another process writes this log.
+        DataError: if a line other than the last is not JSON.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path)
+        try:
+            self.events_at_opening = tuple(_cut_torn_end(path))
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def append(self, event: Mapping[str, Any], *, sync: bool = True) -> Event:
+        """Write one event with the time, in seconds since 1970, and return what was written.
+
+        A killed process loses nothing that was appended; with `sync`, neither does a power cut.
+        """
+        stamped = {**event, "time": round(time.time(), 3)}
+        line = json.dumps(stamped, separators=(",", ":"), allow_nan=True) + "\n"
+        os.write(self._file, line.encode())
+        if sync:
+            os.fsync(self._file)
+        return stamped
+
+    def close(self) -> None:
+        """Release the log to the next writer; closing twice is allowed."""
+        if self._file >= 0:
+            os.fsync(self._file)
+            os.close(self._file)
+            os.close(self._lock)
+            self._file = self._lock = -1
+
+    def __enter__(self) -> Self:
+        """Return the log itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the log."""
+        self.close()
+
+
+def read_events(path: Path) -> list[Event]:
+    """Return the events of a log in order, without a torn last one; none if there is no file.
+
+    Raises:
+        DataError: if a line other than the last is not JSON.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return _parse(content, path)[0]
+
+
+def _parse(content: bytes, path: Path) -> tuple[list[Event], int]:
+    """Return the events, and how many bytes of `content` they take."""
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = whole.split(b"\n")[:-1]
+    try:
+        return json.loads(b"[" + b",".join(lines) + b"]"), len(whole)
+    except ValueError:
+        return _parse_line_by_line(lines, path)
+
+
+def _parse_line_by_line(lines: list[bytes], path: Path) -> tuple[list[Event], int]:
+    events: list[Event] = []
+    size = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            if number == len(lines):
+                break
+            given = line[:60].decode(errors="replace")
+            raise DataError(
+                f"{path}:{number}: expected a JSON event, got {given!r}",
+                hint="put the file back from a copy, or delete that line",
+            ) from None
+        size += len(line) + 1
+    return events, size
+
+
+def _cut_torn_end(path: Path) -> list[Event]:
+    """Truncate the log after its last whole event; return the events."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    events, size = _parse(content, path)
+    if size < len(content):
+        os.truncate(path, size)
+    return events
+
+
+def _lock(path: Path) -> int:
+    """Take the lock of a log and write our name into it; return the file that holds it."""
+    lock_path = path.with_name(path.name + ".lock")
+    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
+        os.close(descriptor)
+        raise StudyBusy(
+            f"{path.parent} is being written by {holder}",
+            hint="wait until it ends, or stop it; the same command then continues",
+        ) from None
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return descriptor
