@@ -1,6 +1,5 @@
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ STUDY: Event = {
 }
 
 
-def started(number: int, **more: Any) -> Event:
+def started(number: int, **more: object) -> Event:
     event = {"event": "trial_started", "trial": number, "params": {"a": number}, "config": {}}
     return {**event, "immune": False, "enqueued": False, **more}
 
@@ -30,7 +29,7 @@ def epoch(trial: int, number: int, value: float) -> Event:
     return {"event": "epoch", "trial": trial, "record": record}
 
 
-def ended(trial: int, state: str, **more: Any) -> Event:
+def ended(trial: int, state: str, **more: object) -> Event:
     return {"event": "trial_ended", "trial": trial, "state": state, **more}
 
 
