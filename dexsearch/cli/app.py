@@ -1,0 +1,104 @@
+"""The `dexsearch` command: mount the commands, and turn every error into an exit code."""
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from dexsearch import __version__
+from dexsearch.cli.best import best
+from dexsearch.cli.data import data_app
+from dexsearch.cli.output import note, printable
+from dexsearch.cli.predict import predict
+from dexsearch.cli.status import status
+from dexsearch.cli.tune import tune
+from dexsearch.errors import DexSearchError, Interrupted
+
+
+class _InterruptibleGroup(TyperGroup):
+    """A group of commands in which Ctrl-C is an `Interrupted` with its own exit code."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (Typer bundles its own, untyped context)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "interrupted; nothing half-written was kept", hint="the same command starts again"
+            ) from None
+
+
+app = typer.Typer(
+    cls=_InterruptibleGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Search, prune and register pix2pix generators for virtual dual-energy X-ray imaging. "
+    "Research software, not a medical device.",
+)
+app.add_typer(data_app, name="data")
+app.command()(tune)
+app.command()(status)
+app.command()(best)
+app.command()(predict)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dexsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Options that come before the command."""
+    if debug:
+        os.environ["DEXSEARCH_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Console entry point: the one place where an error becomes an exit code."""
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    try:
+        app()
+    except DexSearchError as error:
+        _fail(error, str(error), error.hint, error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nobody is left to tell
+        raise SystemExit(0) from None
+    except Exception as error:  # the last resort: a bug is told in one line, its traceback kept
+        path = Path(tempfile.gettempdir()) / f"dexsearch-error-{os.getpid()}.log"
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+        message = f"internal error: {type(error).__name__}: {error}"
+        _fail(error, message, f"the traceback is in {path}; please report it", 1)
+
+
+def _fail(error: Exception, message: str, hint: str | None, exit_code: int) -> NoReturn:
+    if os.environ.get("DEXSEARCH_DEBUG"):
+        traceback.print_exception(error)
+    colour = None if "NO_COLOR" in os.environ else typer.colors.RED
+    first, *more = message.splitlines() or [""]
+    typer.secho(f"error: {printable(first)}", fg=colour, err=True)
+    for line in more:
+        note(f"  {printable(line)}")
+    if hint:
+        note(f"hint: {printable(hint)}")
+    raise SystemExit(exit_code) from None
+
+
+def _exit_on_sigterm(signal_number: int, frame: object) -> NoReturn:
+    """Leave through every `finally`, with the exit code that a scheduler expects."""
+    raise SystemExit(128 + signal_number)

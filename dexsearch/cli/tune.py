@@ -1,0 +1,45 @@
+"""The command `tune`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
+from dexsearch.cli.output import print_result
+
+
+def tune(
+    space: Annotated[
+        str, typer.Option(help="Search space: a YAML file or a shipped name such as joint.yaml.")
+    ],
+    trials: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Total number of trials of the study.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Epochs of a trial that survives.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study; otherwise that of the YAML file.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.")
+    ] = None,
+    storage: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoints that every node sees.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Search, prune, and register the best generators; run it again to continue.
+
+    Example: dexsearch tune --space quickstart.yaml
+    """
+    from dexsearch.jobs.tune import plan_search, run_search
+
+    plan = plan_search(
+        space, workspace=workspace, trials=trials, epochs=epochs, study=study,
+        storage=storage, address=address,
+    )  # fmt: skip
+    print_result(plan if dry_run else run_search(plan), output_format)

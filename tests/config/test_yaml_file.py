@@ -1,0 +1,122 @@
+"""A space is read exactly, or refused in one line with the line number and what is allowed."""
+
+import pytest
+
+from dexsearch.config.space import FloatRange
+from dexsearch.config.trial import Task, known_trial_keys, trial_config
+from dexsearch.config.yaml_file import load_space, parse_space, shipped_spaces
+from dexsearch.errors import ConfigurationError
+
+SPACE = """\
+task: joint
+data:
+  phantom: {subjects: 32, poses: 40, size_px: 64, seed: 0}
+trials: 64
+epochs: 60
+pruner: {kind: successive_halving, min_epochs: 20, reduction: 3}
+search:
+  generator.depth: {int: [3, 5]}
+  loss.adversarial: {choice: [vanilla, none]}
+  optimizer.learning_rate: {float: [1e-5, 1e-2], log: true}
+fixed:
+  batch_size: 16
+"""
+
+
+def test_exponents_without_a_point_are_numbers() -> None:
+    space = parse_space(SPACE, name="s.yaml")
+    assert space.search["optimizer.learning_rate"] == FloatRange(float=(1e-5, 1e-2), log=True)
+
+
+def test_searched_values_override_fixed_ones_and_defaults() -> None:
+    config = parse_space(SPACE, name="s.yaml").config_for({"generator.depth": 5}, seed=7)
+    assert (config.generator.depth, config.batch_size, config.seed) == (5, 16, 7)
+    assert config.task is Task.JOINT
+
+
+def test_a_space_survives_json() -> None:
+    space = parse_space(SPACE, name="s.yaml")
+    again = type(space).model_validate_json(space.model_dump_json(by_alias=True))
+    assert again == space
+
+
+@pytest.mark.parametrize("name", sorted(shipped_spaces()))
+def test_every_shipped_space_is_valid_and_opens_with_its_reason(name: str) -> None:
+    assert shipped_spaces()[name].read_text().startswith("# ")
+    space = load_space(name)
+    assert space.resources.gpus == "auto"
+    assert load_space(name.removesuffix(".yaml")) == space
+
+
+def test_the_five_spaces_are_shipped() -> None:
+    wanted = {"quickstart.yaml", "bone.yaml", "tissue.yaml", "joint.yaml", "heads.yaml"}
+    assert set(shipped_spaces()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "written", "line", "told"),
+    [
+        ("epochs: 60", "epoch: 60", 5, "unknown key 'epoch'; known keys: task, data"),
+        ("epochs: 60", "epoch: 60", 5, "did you mean 'epochs'?"),
+        ("generator.depth", "generator.dpeth", 8, "did you mean 'generator.depth'?"),
+        ("[3, 5]", "[3, 12]", 8, "generator.depth: got 12; input should be less than or equal"),
+        ("[3, 5]", "[5, 3]", 8, "range [5, 3] is empty"),
+        ("[1e-5, 1e-2]", "[0, 1e-2]", 10, "cannot be logarithmic"),
+        ("batch_size: 16", "batch_size: many", 12, "batch_size: got 'many'"),
+        ("{int: [3, 5]}", "5", 8, "expected {int: [a, b]}"),
+        ("{int: [3, 5]}", "{int: [3, 5], lgo: true}", 8, "did you mean 'log'?"),
+        ("min_epochs: 20", "min_epochs: 70", 6, "never lets a trial be pruned"),
+        ("seed: 0", "sed: 0", 3, "known keys: subjects, poses, size_px, seed"),
+        ("vanilla, none", "vanilla, nope", 9, "got 'nope'; input should be 'vanilla'"),
+        ("vanilla, none", "none, none", 9, "names a value twice"),
+        ("task: joint", "task: bones", 1, "input should be 'bone', 'tissue' or 'joint'"),
+        ("batch_size: 16", "generator.depth: 4", 12, "both searched and fixed"),
+        ("batch_size: 16", "{batch_size: 16", 13, "not valid YAML"),
+        ("trials: 64", "trials: 64\ntrials: 65", 5, "key 'trials' stands twice"),
+        ("trials: 64", "trials: .nan", 4, "trials: got nan"),
+    ],
+)
+def test_a_wrong_space_is_refused_with_its_line(
+    given: str, written: str, line: int, told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse_space(SPACE.replace(given, written, 1), name="s.yaml")
+    assert str(refused.value).startswith(f"s.yaml:{line}: ")
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["task: !!python/object/apply:os.system [true]", "a: &a [1]\nb: [*a, *a]", "[1, 2]", ""],
+)
+def test_tags_aliases_and_other_documents_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_space(text, name="s.yaml")
+
+
+def test_both_data_sources_or_none_are_refused() -> None:
+    both = SPACE.replace("data:\n", "data:\n  path: datasets/x\n")
+    with pytest.raises(ConfigurationError, match="exactly one of 'phantom' and 'path'"):
+        parse_space(both, name="s.yaml")
+
+
+def test_an_unknown_space_lists_the_shipped_ones() -> None:
+    with pytest.raises(ConfigurationError, match=r"bone.yaml, heads.yaml") as refused:
+        load_space("jiont.yaml")
+    assert refused.value.hint == "did you mean 'joint.yaml'?"
+
+
+def test_an_enqueued_key_must_be_searched() -> None:
+    with pytest.raises(ConfigurationError, match="enqueued but not searched"):
+        parse_space(SPACE + "enqueue:\n  - {generator.width: 16}\n", name="s.yaml")
+
+
+def test_nothing_to_learn_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="nothing to learn"):
+        trial_config({"loss.adversarial": "none", "loss.l1_weight": 0})
+
+
+def test_every_known_key_can_be_set() -> None:
+    assert "generator.depth" in known_trial_keys()
+    assert trial_config({"generator.depth": 6}).generator.depth == 6
