@@ -1,0 +1,1 @@
+"""Image pairs: making, importing, storing, splitting and loading them."""

@@ -1,0 +1,166 @@
+"""The manifest of a dataset folder: what is in it, how it was made, and its digest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dexsearch.data.splits import Pose
+from dexsearch.errors import DataError
+
+FORMAT = 1
+MANIFEST_NAME = "manifest.json"
+TARGETS = ("bone", "tissue")
+ARRAYS = ("input", *TARGETS, "mask")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """One image: whose, and from where it was seen."""
+
+    subject: str
+    pose_deg: Pose
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a dataset came about; two requests with equal origins ask for the same dataset.
+
+    Attributes are those of `Manifest` of the same names.
+    """
+
+    kind: str
+    pixel_mm: float | None
+    units: dict[str, str]
+    split_rule: str
+    source: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that a dataset folder says about itself.
+
+    Attributes:
+        format: version of this layout.
+        kind: `phantom`, `ct` or `import`.
+        digest: sha256 over the array files, the split and the size; the dataset's identity.
+        size_px: rows and columns of every image.
+        pixel_mm: pixel spacing at the isocentre, None where it is not known.
+        input_mean: mean of the inputs over the mask pixels of the training images.
+        input_std: standard deviation of the same.
+        data_ranges: per target, the 99.9th minus the 0.1th percentile over the same.
+        units: unit of `input`, `bone` and `tissue`.
+        split_rule: how the subsets were chosen, for a person.
+        images: images of each subset, in the order of the arrays.
+        files: sha256 of each array file by its path within the folder.
+        source: how the images were made (seed, beam, geometry, ...).
+    """
+
+    format: int
+    kind: str
+    digest: str
+    size_px: tuple[int, int]
+    pixel_mm: float | None
+    input_mean: float
+    input_std: float
+    data_ranges: dict[str, float]
+    units: dict[str, str]
+    split_rule: str
+    images: dict[str, tuple[ImageInfo, ...]]
+    files: dict[str, str]
+    source: dict[str, Any]
+
+    @property
+    def n_images(self) -> int:
+        """Number of images in all subsets."""
+        return sum(len(infos) for infos in self.images.values())
+
+    def subjects(self, subset: str) -> tuple[str, ...]:
+        """Return the distinct subjects of one subset, in the order of the arrays."""
+        return tuple(dict.fromkeys(info.subject for info in self.images[subset]))
+
+    @property
+    def one_volume(self) -> bool:
+        """Whether subsets share a subject, so that scores say little about other people."""
+        return not set(self.subjects("train")).isdisjoint(self.subjects("validation"))
+
+    @property
+    def origin(self) -> Origin:
+        """How the dataset came about."""
+        return Origin(self.kind, self.pixel_mm, self.units, self.split_rule, self.source)
+
+    def to_json(self) -> str:
+        """Return the text of `manifest.json`."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+
+def dataset_digest(
+    files: Mapping[str, str],
+    images: Mapping[str, tuple[ImageInfo, ...]],
+    size_px: tuple[int, int],
+) -> str:
+    """Return the sha256 that identifies a dataset, whenever and wherever it was made."""
+    listing = {
+        "files": sorted(files.items()),
+        "images": {
+            subset: [[info.subject, list(info.pose_deg)] for info in infos]
+            for subset, infos in images.items()
+        },
+        "size_px": list(size_px),
+    }
+    return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
+
+
+def as_json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `values` become on their way through JSON (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(values)))
+    return plain
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a dataset folder.
+
+    Raises:
+        DataError: if the folder is missing, holds no readable manifest, or one of another format.
+    """
+    path = folder / MANIFEST_NAME
+    if not folder.exists():
+        raise DataError(
+            f"dataset {str(folder)!r} does not exist",
+            hint="dexsearch data phantom OUT makes one",
+        )
+    if not path.is_file():
+        raise DataError(
+            f"{str(folder)!r} is not a dataset: it has no {MANIFEST_NAME}, which is written last",
+            hint="remove the folder and make the dataset again",
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = values["format"]
+        if found != FORMAT:
+            raise DataError(
+                f"{path}: format {found!r} is not known here; this version reads format {FORMAT}",
+                hint="make the dataset again, or use the dexsearch version that wrote it",
+            )
+        return _manifest_from(values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: not a readable manifest ({type(error).__name__}: {error})",
+            hint="remove the folder and make the dataset again",
+        ) from None
+
+
+def _manifest_from(values: dict[str, Any]) -> Manifest:
+    rows, columns = values["size_px"]
+    images = {
+        subset: tuple(_image_info(entry) for entry in entries)
+        for subset, entries in values["images"].items()
+    }
+    return Manifest(**{**values, "size_px": (int(rows), int(columns)), "images": images})
+
+
+def _image_info(entry: dict[str, Any]) -> ImageInfo:
+    x, y, z = (float(angle) for angle in entry["pose_deg"])
+    return ImageInfo(subject=str(entry["subject"]), pose_deg=(x, y, z))
