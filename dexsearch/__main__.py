@@ -1,0 +1,6 @@
+"""`python -m dexsearch`."""
+
+from dexsearch.cli.app import main
+
+if __name__ == "__main__":
+    main()
