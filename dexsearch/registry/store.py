@@ -1,0 +1,136 @@
+"""Register generator packages, and fetch registered ones with their hashes checked."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from dexsearch.errors import StudyBusy
+from dexsearch.inference.package import WEIGHTS, Package, copy_package, open_package
+from dexsearch.ledger.log import EventLog
+from dexsearch.registry.record import (
+    CHAMPION,
+    LOG_NAME,
+    Registration,
+    Registry,
+    read_registry,
+    registry_from_events,
+)
+
+PACKAGES = Path("mlartifacts", "generators")
+PATIENCE_S = 30.0
+
+
+def registered_name(task: str) -> str:
+    """Return the name under which generators of a task are registered."""
+    return f"dexsearch-{task}"
+
+
+def package_folder(workspace: Path, content_hash: str) -> Path:
+    """Return where the package of a generator lies."""
+    return workspace / PACKAGES / content_hash
+
+
+def register(workspace: Path, packages: Sequence[Package]) -> tuple[Registration, ...]:
+    """Register packages that lie in the workspace, best first; doing it again changes nothing.
+
+    The best of each name becomes its champion, unless the name has one.
+
+    Raises:
+        StudyBusy: if another process writes the registry for longer than half a minute.
+    """
+    done: list[Registration] = []
+    with _open_log(workspace) as log:
+        registry = registry_from_events(log.events_at_opening, workspace)
+        for package in packages:
+            known = _known(registry, package)
+            if known is None or known.sha256 != package.sha256:
+                known = _append(log, registry, package, known)
+                registry = _with(registry, known)
+            if (known.name, CHAMPION) not in registry.aliases:
+                move = {"name": known.name, "alias": CHAMPION, "version": known.version}
+                log.append({"event": "alias", **move, "reason": "the name had no champion"})
+                registry.aliases[known.name, CHAMPION] = known.version
+            done.append(known)
+    return tuple(done)
+
+
+def open_registered(workspace: Path, wanted: str) -> Package:
+    """Open the package behind `name@alias`, `name/version` or `name`, every hash checked.
+
+    Raises:
+        NotRegistered: if the registry holds no such version.
+        DataError: if its files are not those that were registered.
+    """
+    registry = read_registry(workspace)
+    version = registry.find(wanted)
+    return open_package(registry.path_of(version), sha256=version.sha256)
+
+
+def download(registry: Registry, version: Registration, target: Path) -> Package:
+    """Copy a version's package to a new or empty folder; nothing is left there on failure.
+
+    Raises:
+        ConfigurationError: if `target` holds something else.
+        DataError: if the files are not those that were registered.
+    """
+    return copy_package(registry.path_of(version), target, sha256=version.sha256)
+
+
+def _known(registry: Registry, package: Package) -> Registration | None:
+    name = registered_name(package.card.task)
+    folder = package.path.name
+    return next(
+        (v for v in registry.versions if v.name == name and Path(v.package).name == folder), None
+    )
+
+
+def _append(
+    log: EventLog, registry: Registry, package: Package, before: Registration | None
+) -> Registration:
+    """Write one registration, as a new version or as that of `before`, and return it."""
+    card = package.card
+    name = registered_name(card.task)
+    versions = [v.version for v in registry.versions if v.name == name]
+    version = Registration(
+        name=name,
+        version=before.version if before else max(versions, default=0) + 1,
+        task=card.task,
+        study=card.study,
+        trial=card.trial,
+        dataset=card.dataset,
+        metric=card.metric,
+        val_ssim=float(card.scores["val_ssim"] or 0.0),
+        val_ssim_bone=card.scores.get("val_ssim_bone"),
+        val_ssim_tissue=card.scores.get("val_ssim_tissue"),
+        baselines=card.baselines,
+        params=card.params,
+        epochs=card.epochs,
+        n_parameters=card.n_parameters,
+        package=(PACKAGES / package.path.name).as_posix(),
+        weights_sha256=package.files[WEIGHTS],
+        sha256=package.sha256,
+        time=time.time(),
+    )
+    event = {key: value for key, value in asdict(version).items() if key != "time"}
+    stamped = log.append({"event": "registered", **event})
+    return Registration(**{**event, "time": stamped["time"]})
+
+
+def _with(registry: Registry, version: Registration) -> Registry:
+    others = [
+        v for v in registry.versions if (v.name, v.version) != (version.name, version.version)
+    ]
+    return Registry(registry.workspace, (*others, version), registry.aliases)
+
+
+def _open_log(workspace: Path) -> EventLog:
+    """Open the registry's log, waiting a little for another search that registers now."""
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return EventLog(workspace / LOG_NAME)
+        except StudyBusy:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
