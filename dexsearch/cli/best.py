@@ -1,17 +1,19 @@
 """The command `best`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
 from dexsearch.cli.output import note, print_result, printable
-from dexsearch.config.trial import Task
 
 
 def best(
-    task: Annotated[Task | None, typer.Option(help="Only generators of this task.")] = None,
+    task: Annotated[
+        Literal["bone", "tissue", "joint"] | None,
+        typer.Option(help="Only generators of this task."),
+    ] = None,
     top: Annotated[
         int, typer.Option(min=1, metavar="N", help="Generators to show of each group.")
     ] = 10,
@@ -28,11 +30,10 @@ def best(
     """
     from dexsearch.jobs.best import advice, download_best, leaderboard
 
-    wanted = task.value if task else None
-    board = leaderboard(workspace, task=wanted, top=top)
+    board = leaderboard(workspace, task=task, top=top)
     if download is not None:
-        label, folder = download_best(workspace, download, task=wanted)
+        label, folder = download_best(workspace, download, task=task)
         note(printable(f"copied {label} to {folder}; every hash agrees"))
     print_result(board, output_format)
-    for line in advice(workspace, board, task=wanted).splitlines():
+    for line in advice(workspace, board, task=task).splitlines():
         note(printable(line))

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +29,7 @@ WEIGHTS, CONFIG, CURVE, MANIFEST = (
     "curve.json",
     "manifest.json",
 )
+PICTURES, CURVE_PICTURE = "pictures", "curve.png"
 LARGEST_JSON_BYTES = 64 * 2**20
 TargetScores = dict[str, float]
 
@@ -91,19 +92,19 @@ class Package:
 def write_package(
     path: Path,
     *,
-    weights: Path,
+    weights: bytes,
     card: GeneratorCard,
     curve: list[dict[str, Any]],
-    pictures: Mapping[str, bytes],
+    draw: Callable[[Path], None],
 ) -> Package:
     """Write a package, whole or not at all; an intact one at `path` is left as it is.
 
     Args:
         path: folder to make; a damaged package there is replaced.
-        weights: safetensors file to copy.
+        weights: content of the safetensors file.
         card: becomes `config.json`.
         curve: epoch records in order.
-        pictures: relative path -> PNG file content.
+        draw: writes curve.png and pictures/ into the folder that it is given.
     """
     if path.exists():
         try:
@@ -114,12 +115,10 @@ def write_package(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        shutil.copyfile(weights, partial / WEIGHTS)
+        (partial / WEIGHTS).write_bytes(weights)
         _write_json(partial / CONFIG, asdict(card))
         _write_json(partial / CURVE, curve)
-        for name, content in pictures.items():
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            (partial / name).write_bytes(content)
+        draw(partial)
         _write_json(partial / MANIFEST, {"format": FORMAT, "files": _hashes(partial)})
         _sync(partial)
         partial.rename(path)

@@ -43,7 +43,12 @@ def register(workspace: Path, packages: Sequence[Package]) -> tuple[Registration
     with _open_log(workspace) as log:
         registry = registry_from_events(log.events_at_opening, workspace)
         for package in packages:
-            known = _known(registry, package)
+            known = find_registered(
+                registry,
+                study=package.card.study,
+                trial=package.card.trial,
+                weights_sha256=package.files[WEIGHTS],
+            )
             if known is None or known.sha256 != package.sha256:
                 known = _append(log, registry, package, known)
                 registry = _with(registry, known)
@@ -77,12 +82,15 @@ def download(registry: Registry, version: Registration, target: Path) -> Package
     return copy_package(registry.path_of(version), target, sha256=version.sha256)
 
 
-def _known(registry: Registry, package: Package) -> Registration | None:
-    name = registered_name(package.card.task)
-    folder = package.path.name
-    return next(
-        (v for v in registry.versions if v.name == name and Path(v.package).name == folder), None
-    )
+def find_registered(
+    registry: Registry, *, study: str, trial: int, weights_sha256: str
+) -> Registration | None:
+    """Return the version that these weights of this trial already are, if they are one."""
+    wanted = (study, trial, weights_sha256)
+    for version in registry.versions:
+        if (version.study, version.trial, version.weights_sha256) == wanted:
+            return version
+    return None
 
 
 def _append(
