@@ -1,0 +1,76 @@
+"""What every picture shares: the figure, its grey scales and the line at its foot."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+DISCLAIMER = "research software, not for diagnosis"
+
+_LOW_PERCENT, _HIGH_PERCENT = 0.5, 99.5
+
+
+def new_figure(width_inch: float, height_inch: float) -> Figure:
+    """Return a white figure that is drawn without a display and without global state."""
+    figure = Figure(figsize=(width_inch, height_inch), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> Path:
+    """Write the figure as a PNG with the disclaimer at its foot; whole or not at all."""
+    figure.supxlabel(DISCLAIMER, fontsize=8, color="0.35", x=0.99, ha="right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        figure.savefig(
+            unfinished, format="png", dpi=dpi, metadata={"Comment": DISCLAIMER, "Software": None}
+        )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def display_window(
+    images: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.bool_]] | None = None
+) -> tuple[float, float]:
+    """Return the grey levels of black and white that suit all `images` together.
+
+    The 0.5th and 99.5th percentile of the pixels, or of those inside `masks`; never equal.
+    """
+    if masks is None or not any(mask.any() for mask in masks):
+        masks = [np.ones(image.shape, dtype=bool) for image in images]
+    values = np.concatenate([i[mask] for i, mask in zip(images, masks, strict=True)])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(level) for level in np.percentile(values, (_LOW_PERCENT, _HIGH_PERCENT)))
+    return (low, high) if low < high else (low - 0.5, low + 0.5)
+
+
+def show_image(
+    axes: Axes, image: NDArray[Any], window: tuple[float, float], *, cmap: str = "gray"
+) -> AxesImage:
+    """Draw one image without ticks, every pixel the same square."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    low, high = window
+    return axes.imshow(image, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+
+
+def add_scale(figure: Figure, drawn: AxesImage, beside: Sequence[Axes], label: str) -> None:
+    """Add a scale to the right of `beside`."""
+    bar = figure.colorbar(drawn, ax=list(beside), fraction=0.05, pad=0.01, aspect=18)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label(label, fontsize=8)
+    bar.outline.set_visible(False)
