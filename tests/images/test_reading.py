@@ -1,0 +1,124 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dexsearch.errors import DataError
+from dexsearch.images.reading import MAX_SIDE_PX, read_image
+
+RAMP = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", ">i2"])
+def test_npy_of_any_number_type_is_read(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "image.npy", RAMP.astype(dtype))
+    image = read_image(tmp_path / "image.npy")
+    assert image.dtype == np.float32
+    assert np.array_equal(image, RAMP)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (3, 4, 1), (1, 1, 3, 4)])
+def test_axes_of_length_one_are_dropped(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "image.npy", RAMP.reshape(shape))
+    assert np.array_equal(read_image(tmp_path / "image.npy"), RAMP)
+
+
+def test_fortran_order_is_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", np.asfortranarray(RAMP))
+    assert np.array_equal(read_image(tmp_path / "image.npy"), RAMP)
+
+
+@pytest.mark.parametrize(("dtype", "mode"), [(np.uint8, "L"), (np.uint16, "I;16")])
+def test_png_counts_are_read(tmp_path: Path, dtype: type, mode: str) -> None:
+    counts = (RAMP * (20 if dtype is np.uint8 else 5000)).astype(dtype)
+    Image.fromarray(counts).save(tmp_path / "image.png")
+    with Image.open(tmp_path / "image.png") as picture:
+        assert picture.mode == mode
+    assert np.array_equal(read_image(tmp_path / "image.png"), counts.astype(np.float32))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_grey_stored_as_colour_is_read(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(RAMP.astype(np.uint8)).convert(mode).save(tmp_path / "image.png")
+    assert np.array_equal(read_image(tmp_path / "image.png"), RAMP)
+
+
+def test_published_pictures_are_read(shared_data: Path) -> None:
+    paths = sorted((shared_data / "xray_gan_samples").glob("*/*.png"))
+    assert paths
+    for path in paths:
+        assert read_image(path).std() > 1
+
+
+def save_text(path: Path) -> None:
+    path.write_text("not an image")
+
+
+def save_pickled(path: Path) -> None:
+    np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
+
+
+def save_nan(path: Path) -> None:
+    image = RAMP.copy()
+    image[1, 2] = np.nan
+    np.save(path, image)
+
+
+def save_cut(path: Path) -> None:
+    np.save(path, RAMP)
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "message"),
+    [
+        ("a.npy", save_text, r"not a readable .npy file$"),
+        ("a.npy", Path.touch, "not a readable .npy"),
+        ("a.npy", save_cut, "not a readable .npy"),
+        ("a.npy", save_pickled, "pickled Python objects"),
+        ("a.npy", lambda p: p.write_bytes(pickle.dumps(RAMP)), "pickled Python objects"),
+        ("a.npy", save_nan, r"1 of 12 pixels are NaN .* row 1, column 2"),
+        ("a.npy", lambda p: np.save(p, np.full((3, 3), 1e300)), "infinite"),
+        ("a.npy", lambda p: np.save(p, np.zeros((2, 3, 4))), r"has shape \(2, 3, 4\)"),
+        ("a.npy", lambda p: np.save(p, np.zeros(7)), r"has shape \(7,\)"),
+        ("a.npy", lambda p: np.save(p, np.float32(3)), r"has shape \(\)"),
+        ("a.npy", lambda p: np.save(p, np.zeros((0, 4))), "no pixels"),
+        ("a.npy", lambda p: np.save(p, np.zeros((2, 2), complex)), "complex128 values"),
+        ("a.npy", lambda p: np.save(p, np.array([["a"]])), "<U1 values"),
+        ("a.npy", lambda p: np.save(p, np.zeros((MAX_SIDE_PX + 1, 1))), "at most 8192"),
+        ("a.png", save_text, "not a readable PNG"),
+        ("a.png", Path.touch, "not a readable PNG"),
+        ("a.png", lambda p: Image.new("RGB", (4, 4), "red").save(p), "colour picture"),
+        ("a.png", lambda p: Image.new("L", (MAX_SIDE_PX + 1, 1)).save(p), "at most 8192"),
+        ("a.png", lambda p: Image.new("L", (4, 4)).save(p, format="JPEG"), "not a readable PNG"),
+        ("a.tif", save_text, "cannot read '.tif'; known formats: .npy, .png"),
+        ("a.npy", Path.mkdir, "is not a file"),
+        ("a.npy", lambda p: None, "does not exist"),
+    ],
+)
+def test_a_bad_file_is_named_in_one_line(
+    tmp_path: Path, name: str, save: object, message: str
+) -> None:
+    save(tmp_path / name)  # type: ignore[operator]
+    with pytest.raises(DataError, match=message) as hit:
+        read_image(tmp_path / name)
+    assert str(tmp_path / name) in str(hit.value)
+    assert "\n" not in str(hit.value)
+
+
+def test_a_zip_named_npy_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", RAMP)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(DataError, match="several arrays"):
+        read_image(tmp_path / "a.npy")
+
+
+def test_a_cut_png_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="not a readable PNG"):
+        read_image(tmp_path / "a.png")
