@@ -1,0 +1,1 @@
+"""The networks of pix2pix: U-Net generator, PatchGAN discriminator, their losses."""

@@ -1,0 +1,192 @@
+"""One training run: an iterator of epoch records that knows nothing of search or registry.
+
+    for record in train(config, data, epochs=60, device=device, checkpoints=folder):
+        ...
+
+Closing the iterator ends the run. Called again with the same folder it continues: first the
+stored curve once more, then the epochs that are missing, bit for bit as if never interrupted
+(on a CPU with the same number of threads).
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dexsearch.config.trial import TrialConfig
+from dexsearch.data.pairs import TrainingData
+from dexsearch.models.fit import fits
+from dexsearch.models.padding import pad_images
+from dexsearch.training.checkpoint import (
+    Checkpoint,
+    RunState,
+    newest_valid_checkpoint,
+    save_checkpoint,
+)
+from dexsearch.training.networks import Networks
+from dexsearch.training.normalization import Normalization
+from dexsearch.training.record import EpochRecord, TrainingDiverged
+from dexsearch.training.restore import restore_networks, tensors_of
+from dexsearch.training.validation import ValidationScores, Validator
+
+__all__ = ["EpochRecord", "TrainingDiverged", "train"]
+
+_SEED_STRIDE = 1_000_003
+
+
+def train(
+    config: TrialConfig,
+    data: TrainingData,
+    *,
+    epochs: int,
+    device: torch.device,
+    checkpoints: Path | None = None,
+    checkpoint_every_s: float = 10.0,
+) -> Iterator[EpochRecord]:
+    """Train one configuration and yield a record after every epoch.
+
+    Args:
+        config: networks, losses and seed.
+        data: training and validation images with the targets of `config.task`.
+        epochs: length of the whole run, epochs of earlier calls included.
+        device: where networks and images live.
+        checkpoints: folder to continue from and to write to; None writes nothing.
+        checkpoint_every_s: least time between two checkpoints; the final epoch always gets one,
+            written before its record is yielded.
+
+    Raises:
+        ValueError: at once, if the networks do not fit the images, the targets differ from the
+            task's, or the folder holds another run.
+        TrainingDiverged: from the iterator, in the epoch that is not finite.
+    """
+    height, width = (int(side) for side in data.train.input.shape[-2:])
+    fits(config, (height, width))
+    if data.targets != config.task.targets:
+        raise ValueError(f"got targets {data.targets!r}; task {config.task.value!r} has others")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    run = _Run(config, data, device)
+    checkpoint = None if checkpoints is None else newest_valid_checkpoint(checkpoints)
+    if checkpoint is not None:
+        run.continue_from(checkpoint)
+    return _records(run, epochs, checkpoints, checkpoint_every_s)
+
+
+def _records(
+    run: "_Run", epochs: int, checkpoints: Path | None, every_s: float
+) -> Iterator[EpochRecord]:
+    """Yield the stored curve, then train."""
+    yield from run.curve[:epochs]
+    saved = time.monotonic()
+    for epoch in range(len(run.curve) + 1, epochs + 1):
+        record = run.train_epoch(epoch)
+        due = epoch == epochs or time.monotonic() - saved >= every_s
+        if checkpoints is not None and due:
+            save_checkpoint(checkpoints, run.state(), tensors_of(run.networks))
+            saved = time.monotonic()
+        yield record
+
+
+class _Run:
+    """Networks, images and curve of one run."""
+
+    def __init__(self, config: TrialConfig, data: TrainingData, device: torch.device) -> None:
+        self.config = config
+        self.digest = data.digest
+        self.device = device
+        self.curve: list[EpochRecord] = []
+        self.normalization = Normalization(
+            config.generator.input_normalization,
+            mean=data.input_mean,
+            std=data.input_std,
+            data_ranges=data.data_ranges,
+        )
+        depth = config.generator.depth
+        self.networks = Networks(config, device=device)
+        self.validator = Validator(data.validation, self.normalization, depth=depth)
+        inputs = self.normalization.normalize_input(data.train.input)
+        targets = self.normalization.from_physical(data.train.target)
+        self.networks.generator.init_affine(inputs, targets, data.train.mask)
+        self.networks.average.restart()
+        self.inputs = _channels_last(pad_images(inputs, depth=depth))
+        self.targets = _channels_last(pad_images(targets, depth=depth))
+
+    def continue_from(self, checkpoint: Checkpoint) -> None:
+        """Take over networks, optimisers and curve.
+
+        Raises:
+            ValueError: if the checkpoint is of another configuration or dataset.
+        """
+        state = checkpoint.state
+        if state.config != self.config or state.dataset_digest != self.digest:
+            raise ValueError(
+                f"{checkpoint.folder}: holds a run of another configuration or dataset; "
+                "choose another folder for checkpoints"
+            )
+        restore_networks(self.networks, checkpoint)
+        self.curve = list(state.curve)
+
+    def state(self) -> RunState:
+        """Return what a checkpoint says of the run beside its tensors."""
+        return RunState(
+            self.config, self.normalization, self.digest, self.networks.step, tuple(self.curve)
+        )
+
+    def train_epoch(self, epoch: int) -> EpochRecord:
+        """See every image once (but for a partial last batch), then validate."""
+        started = time.perf_counter()
+        losses = torch.zeros(3, device=self.device)
+        batches = self._batches(epoch)
+        for batch in batches:
+            x, y = _channels_last(self.inputs[batch]), _channels_last(self.targets[batch])
+            losses += self.networks.train_step(x, y)
+        l1, generator, discriminator = (losses / len(batches)).tolist()
+        _check_finite(epoch, {"L1": l1, "generator": generator, "discriminator": discriminator})
+        scores = self.validator.score(self.networks.average.network)
+        by_target = dict(zip(self.config.task.targets, scores.ssim, strict=True))
+        record = EpochRecord(
+            epoch=epoch,
+            val_ssim=_mean(scores.ssim),
+            val_ssim_bone=by_target.get("bone"),
+            val_ssim_tissue=by_target.get("tissue"),
+            val_ssim_whole=_mean(scores.whole_ssim),
+            val_psnr=_mean(scores.psnr),
+            val_mae=_mean(scores.mae),
+            loss_l1=l1,
+            loss_generator=generator,
+            loss_discriminator=None if self.networks.discriminator is None else discriminator,
+            seconds=time.perf_counter() - started,
+        )
+        _check_scores(epoch, scores)
+        self.curve.append(record)
+        return record
+
+    def _batches(self, epoch: int) -> Tensor:
+        """Shuffle by seed and epoch alone; a partial last batch would upset BatchNorm."""
+        n_images = len(self.inputs)
+        size = min(self.config.batch_size, n_images)
+        rng = torch.Generator().manual_seed((self.config.seed * _SEED_STRIDE + epoch) % 2**63)
+        order = torch.randperm(n_images, generator=rng)[: n_images // size * size]
+        return order.view(-1, size).to(self.device)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _check_finite(epoch: int, losses: dict[str, float]) -> None:
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise TrainingDiverged(epoch, f"the {name} loss is {value}")
+
+
+def _check_scores(epoch: int, scores: ValidationScores) -> None:
+    if not all(math.isfinite(v) for v in (*scores.ssim, *scores.whole_ssim, *scores.mae)):
+        raise TrainingDiverged(epoch, "the validation scores are not finite")

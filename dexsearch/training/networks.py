@@ -1,0 +1,117 @@
+"""Everything that training changes: two networks, their optimisers, the moving average.
+
+`train_step` is one step of pix2pix. It computes each thing once: the generator's forward pass
+serves both networks' steps, and the generator's step asks for no weight gradients of the
+discriminator.
+"""
+
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dexsearch.config.trial import OptimizerConfig, TrialConfig
+from dexsearch.models.discriminator import Discriminator, build_discriminator
+from dexsearch.models.generator import Generator, build_generator
+from dexsearch.models.losses import Adversarial, adversarial_loss, discriminator_loss, l1_loss
+from dexsearch.training.moving_average import MovingAverage
+from dexsearch.training.precision import fastest_precision
+
+_BETA2 = 0.999
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+class Networks:
+    """The state of one training run; all of it is in a checkpoint."""
+
+    def __init__(self, config: TrialConfig, *, device: torch.device) -> None:
+        rng = torch.Generator().manual_seed(config.seed % 2**63)
+        n_targets = len(config.task.targets)
+        self.l1_weight = config.loss.l1_weight
+        self.precision = fastest_precision(device)
+        generator = build_generator(config.generator, n_targets=n_targets, rng=rng)
+        self.generator: Generator = _on_device(generator, device)
+        self.generator_adam = _adam(self.generator, config.optimizer)
+        self.average = MovingAverage(self.generator, decay=config.ema_decay)
+        self.adversarial: Adversarial | None = None
+        self.discriminator: Discriminator | None = None
+        self.discriminator_adam: torch.optim.Adam | None = None
+        if config.loss.adversarial != "none":
+            self.adversarial = config.loss.adversarial
+            discriminator = build_discriminator(config.discriminator, n_targets=n_targets, rng=rng)
+            self.discriminator = _on_device(discriminator, device)
+            self.discriminator_adam = _adam(self.discriminator, config.optimizer)
+        self.step = 0
+
+    def train_step(
+        self, x: Float[Tensor, "B 1 H W"], y: Float[Tensor, "B C H W"]
+    ) -> Float[Tensor, "3"]:
+        """Update both networks on one batch.
+
+        Args:
+            x: normalised inputs.
+            y: targets in units of their data ranges.
+
+        Returns:
+            L1 error, generator loss and discriminator loss (0 without one), on the device.
+        """
+        self.generator_adam.zero_grad(set_to_none=True)
+        with self.precision.autocast():
+            prediction = self.generator(x)
+        loss_discriminator = self._discriminator_step(x, y, prediction.detach())
+        l1 = l1_loss(prediction, y)
+        loss = self.l1_weight * l1
+        if self.discriminator is not None and self.adversarial is not None:
+            self.discriminator.requires_grad_(False)
+            with self.precision.autocast():
+                verdict = self.discriminator(x, prediction)
+            loss = loss + adversarial_loss(self.adversarial, verdict)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.generator_adam.step()
+        self.step += 1
+        self.average.update(self.step)
+        return torch.stack((l1.detach(), loss.detach(), loss_discriminator))
+
+    def _discriminator_step(self, x: Tensor, y: Tensor, prediction: Tensor) -> Tensor:
+        """Teach the discriminator to tell predictions from truth; return its loss."""
+        if self.discriminator is None or self.discriminator_adam is None:
+            return x.new_zeros(())
+        self.discriminator.requires_grad_(True)
+        self.discriminator_adam.zero_grad(set_to_none=True)
+        with self.precision.autocast():
+            real, fake = self._verdicts(self.discriminator, x, y, prediction)
+        loss = discriminator_loss(self.adversarial or "lsgan", real, fake)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.discriminator_adam.step()
+        return loss.detach()
+
+    @staticmethod
+    def _verdicts(
+        discriminator: Discriminator, x: Tensor, y: Tensor, prediction: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Judge truth and prediction, in one pass where images do not affect each other."""
+        if discriminator.mixes_images:
+            return discriminator(x, y), discriminator(x, prediction.to(y.dtype))
+        both = torch.cat((y, prediction.to(y.dtype)))
+        real, fake = discriminator(torch.cat((x, x)), both).chunk(2)
+        return real, fake
+
+
+def _on_device(network: NetworkT, device: torch.device) -> NetworkT:
+    """Move to the device, channels last: convolutions are faster there on CPU and GPU."""
+    network.train().to(device)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def _adam(network: nn.Module, config: OptimizerConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(
+        network.parameters(),
+        lr=config.learning_rate,
+        betas=(config.beta1, _BETA2),
+        fused=True,
+    )

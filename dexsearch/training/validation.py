@@ -1,0 +1,70 @@
+"""Validation scores of a generator, computed on the device in a few large batches."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dexsearch.data.pairs import Pairs
+from dexsearch.models.generator import Generator
+from dexsearch.models.padding import crop_images, pad_images
+from dexsearch.training.metrics import EROSION_PX, erode, score_images
+from dexsearch.training.normalization import Normalization
+
+_PIXELS_PER_BATCH = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationScores:
+    """Means over the validation images; one value per target where a tuple."""
+
+    ssim: tuple[float, ...]
+    whole_ssim: tuple[float, ...]
+    psnr: tuple[float, ...]
+    mae: tuple[float, ...]
+
+
+class Validator:
+    """Holds the normalised validation inputs and scores generators on them."""
+
+    def __init__(self, pairs: Pairs, normalization: Normalization, *, depth: int) -> None:
+        """Prepare the inputs once.
+
+        Raises:
+            ValueError: if erosion leaves nothing of an image's body mask.
+        """
+        empty = (~erode(pairs.mask, EROSION_PX).flatten(1).any(dim=1)).nonzero().flatten()
+        if len(empty):
+            raise ValueError(
+                f"validation image {int(empty[0])} has no body left after eroding its mask by "
+                f"{EROSION_PX} px, so it has no score; leave it out or check its mask"
+            )
+        self._pairs = pairs
+        self._normalization = normalization
+        self._size_px = (int(pairs.input.shape[-2]), int(pairs.input.shape[-1]))
+        self._inputs = pad_images(normalization.normalize_input(pairs.input), depth=depth)
+        self._batch = max(1, _PIXELS_PER_BATCH // (self._size_px[0] * self._size_px[1]))
+
+    @torch.inference_mode()
+    def score(self, generator: Generator) -> ValidationScores:
+        """Return the mean scores of a generator that is in evaluation mode."""
+        rows = [self._score_batch(generator, start) for start in self._starts()]
+        per_image = torch.cat(rows, dim=1).double()
+        ssim, whole, psnr, mae = per_image.mean(dim=1).tolist()
+        return ValidationScores(tuple(ssim), tuple(whole), tuple(psnr), tuple(mae))
+
+    def _starts(self) -> range:
+        return range(0, len(self._inputs), self._batch)
+
+    def _score_batch(self, generator: Generator, start: int) -> Tensor:
+        """Return SSIM, whole-image SSIM, PSNR and MAE of some images: 4 x images x targets."""
+        part = slice(start, start + self._batch)
+        inputs = self._inputs[part].contiguous(memory_format=torch.channels_last)
+        output = crop_images(generator(inputs), self._size_px).float().contiguous()
+        scores = score_images(
+            self._normalization.to_physical(output),
+            self._pairs.target[part],
+            data_range=self._normalization.data_ranges,
+            mask=self._pairs.mask[part],
+        )
+        return torch.stack((scores.ssim, scores.whole_ssim, scores.psnr, scores.mae))

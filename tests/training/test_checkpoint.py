@@ -1,0 +1,111 @@
+"""Laws of checkpoints: atomic, verified, two kept, damaged ones passed over."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from dexsearch.config.trial import TrialConfig
+from dexsearch.training.checkpoint import (
+    RunState,
+    newest_valid_checkpoint,
+    open_checkpoint,
+    save_checkpoint,
+)
+from dexsearch.training.normalization import Normalization
+from dexsearch.training.record import EpochRecord
+
+
+def record(epoch: int) -> EpochRecord:
+    return EpochRecord(epoch, 0.1 + 0.2, 0.3, None, 0.4, 30.0, 0.01, 0.02, 1.5, None, 0.7)
+
+
+def state(epoch: int) -> RunState:
+    normalization = Normalization("absolute", 1.5, 0.5, (2.0, 20.0))
+    curve = tuple(record(e) for e in range(1, epoch + 1))
+    return RunState(TrialConfig(), normalization, "digest", 12 * epoch, curve)
+
+
+def save(folder: Path, epoch: int) -> Path:
+    ema = {"weight": torch.full((3, 2, 4, 4), float(epoch)).to(memory_format=torch.channels_last)}
+    return save_checkpoint(folder, state(epoch), {"ema": ema, "generator": ema})
+
+
+def test_what_is_saved_is_what_is_opened(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(save(tmp_path, 3))
+    assert checkpoint.state == state(3)
+    assert checkpoint.state.epoch == 3
+    torch.testing.assert_close(checkpoint.tensors("ema")["weight"], torch.full((3, 2, 4, 4), 3.0))
+
+
+def test_the_two_newest_are_kept_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    (tmp_path / ".partial-00001-99").mkdir()
+    for epoch in (1, 2, 3, 10):
+        save(tmp_path, epoch)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["00003", "00010"]
+
+
+@pytest.mark.parametrize("victim", ["ema.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+def test_damaged_checkpoints_are_passed_over(
+    tmp_path: Path, victim: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2) / victim
+    content = bytearray(path.read_bytes())
+    if damage == "delete":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 0x10
+        path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        found = newest_valid_checkpoint(tmp_path)
+    assert found is not None
+    assert found.state.epoch == 1
+    assert "00002" in caplog.text
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_epoch_is_reached_again(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (save(tmp_path, 2) / "state.json").unlink()
+    save(tmp_path, 2)
+    found = newest_valid_checkpoint(tmp_path)
+    assert found is not None
+    assert found.state.epoch == 2
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert newest_valid_checkpoint(tmp_path / "missing") is None
+    (tmp_path / "00001").mkdir()
+    assert newest_valid_checkpoint(tmp_path) is None
+
+
+def test_a_crash_while_writing_leaves_the_last_one_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dexsearch.training.checkpoint.os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, 2)
+    found = newest_valid_checkpoint(tmp_path)
+    assert found is not None
+    assert found.state.epoch == 1
+
+
+def test_nothing_is_pickled(tmp_path: Path) -> None:
+    names = {path.suffix for path in save(tmp_path, 1).iterdir()}
+    assert names == {".safetensors", ".json"}
+
+
+def test_the_curve_keeps_every_bit(tmp_path: Path) -> None:
+    odd = dataclasses.replace(record(1), val_ssim=0.1 + 0.2 + 1e-17)
+    kept = RunState.from_dict(dataclasses.replace(state(1), curve=(odd,)).as_dict())
+    assert kept.curve[0].val_ssim == odd.val_ssim
