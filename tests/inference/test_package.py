@@ -1,0 +1,177 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.inference.package import (
+    GeneratorCard,
+    Package,
+    copy_package,
+    open_package,
+    write_package,
+)
+
+CARD = GeneratorCard(
+    task="bone",
+    targets=("bone",),
+    trial_config={"task": "bone", "seed": 3},
+    normalization={"mode": "absolute", "mean": 1.0, "std": 0.5, "data_ranges": [2.0]},
+    units={"input": "1", "bone": "cm"},
+    study="ribs",
+    trial=4,
+    params={"generator.depth": 3},
+    objective="val_ssim",
+    epochs=2,
+    n_parameters=10,
+    dataset="d" * 64,
+    size_px=(32, 48),
+    pixel_mm=None,
+    metric=1,
+    scores={"val_ssim": 0.9, "val_ssim_bone": 0.9, "val_ssim_tissue": None},
+    baselines={"constant": {"bone": 0.3}},
+    libraries={"torch": "2"},
+)
+
+
+def draw(folder: Path) -> None:
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "1-subject.png").write_bytes(b"png")
+    (folder / "curve.png").write_bytes(b"curve")
+
+
+def make(path: Path) -> Package:
+    return write_package(path, weights=b"weights", card=CARD, curve=[{"epoch": 1}], draw=draw)
+
+
+def test_a_package_reads_as_it_was_written(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    assert package == open_package(tmp_path / "generator", sha256=package.sha256)
+    assert package.card == CARD
+    assert set(package.files) == {
+        "weights.safetensors", "config.json", "curve.json", "curve.png", "pictures/1-subject.png",
+    }  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["generator"]
+
+
+def test_writing_an_intact_package_again_leaves_it_alone(tmp_path: Path) -> None:
+    first = make(tmp_path / "generator")
+    again = write_package(tmp_path / "generator", weights=b"other", card=CARD, curve=[], draw=draw)
+    assert again == first
+
+
+def test_a_damaged_package_is_written_anew(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    package.weights.write_bytes(b"flipped")
+    assert make(tmp_path / "generator") == package
+
+
+def test_a_failing_picture_leaves_nothing(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        raise ValueError("no rows")
+
+    with pytest.raises(ValueError, match="no rows"):
+        write_package(tmp_path / "g", weights=b"w", card=CARD, curve=[], draw=fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "pictures/1-subject.png"])
+def test_one_flipped_bit_is_found_and_named(tmp_path: Path, name: str) -> None:
+    package = make(tmp_path / "generator")
+    file = package.path / name
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=name) as caught:
+        open_package(package.path)
+    assert caught.value.exit_code == 7
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    (package.path / "curve.png").unlink()
+    with pytest.raises(DataError, match=r"curve.png.*missing"):
+        open_package(package.path)
+
+
+def test_a_manifest_changed_with_its_files_is_found_by_the_registered_hash(
+    tmp_path: Path,
+) -> None:
+    package = make(tmp_path / "generator")
+    manifest = package.path / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    open_package(package.path)
+    with pytest.raises(DataError, match=r"manifest.json"):
+        open_package(package.path, sha256=package.sha256)
+
+
+@pytest.mark.parametrize("name", ["../stolen", "/etc/passwd", "a/../../stolen"])
+def test_a_manifest_that_names_files_outside_is_refused(tmp_path: Path, name: str) -> None:
+    package = make(tmp_path / "generator")
+    manifest = package.path / "manifest.json"
+    listing = json.loads(manifest.read_text())
+    listing["files"][name] = "0" * 64
+    manifest.write_text(json.dumps(listing))
+    with pytest.raises(DataError, match="outside the package"):
+        open_package(package.path)
+
+
+def test_a_link_out_of_the_package_is_refused(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    (tmp_path / "copy").write_bytes(b"weights")
+    package.weights.unlink()
+    package.weights.symlink_to(tmp_path / "copy")
+    with pytest.raises(DataError, match=r"weights.safetensors"):
+        open_package(package.path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', "{" * 100_000])
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    package = make(tmp_path / "generator")
+    (package.path / "manifest.json").write_text(text)
+    with pytest.raises(DataError):
+        open_package(package.path)
+
+
+def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a generator package"):
+        open_package(tmp_path)
+
+
+def test_a_copy_equals_the_original(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    copy = copy_package(package.path, tmp_path / "out" / "copy", sha256=package.sha256)
+    assert replace(copy, path=package.path) == package
+    assert copy_package(package.path, tmp_path / "out" / "copy") == copy
+
+
+def test_copying_into_an_empty_folder_is_allowed(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    (tmp_path / "copy").mkdir()
+    assert copy_package(package.path, tmp_path / "copy").sha256 == package.sha256
+
+
+def test_copying_over_something_else_is_refused(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="not empty"):
+        copy_package(package.path, tmp_path / "copy")
+    assert (tmp_path / "copy" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_damaged_package_is_not_copied(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    package.weights.write_bytes(b"flipped")
+    with pytest.raises(DataError):
+        copy_package(package.path, tmp_path / "copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["generator"]
+
+
+def test_the_content_hash_ignores_library_versions_only() -> None:
+    same = replace(CARD, libraries={"torch": "3"})
+    other = replace(CARD, trial=5)
+    assert CARD.content_hash("w") == same.content_hash("w")
+    assert CARD.content_hash("w") != other.content_hash("w")
+    assert CARD.content_hash("w") != CARD.content_hash("v")

@@ -1,0 +1,187 @@
+"""What MLflow shows after the ledgers were projected on it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dexsearch.errors import EnvironmentFault
+from dexsearch.ledger.study import read_study
+from dexsearch.registry.mirror import sync_study, sync_workspace
+from dexsearch.registry.store import register
+from dexsearch.registry.tracking import tracking_uri
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+def client(workspace: Path) -> Any:  # noqa: ANN401
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri(workspace), registry_uri=tracking_uri(workspace))
+
+
+def runs(workspace: Path) -> dict[str, Any]:
+    """All runs by name."""
+    found = client(workspace)
+    experiment = found.get_experiment_by_name("dexsearch")
+    return {run.info.run_name: run for run in found.search_runs([experiment.experiment_id])}
+
+
+def shown(workspace: Path) -> dict[str, Any]:
+    """Everything that a person sees of the runs, without their random names."""
+    return {
+        name: (
+            run.info.status,
+            run.info.start_time,
+            run.info.end_time,
+            run.data.metrics,
+            run.data.params,
+            {k: v for k, v in run.data.tags.items() if k != "mlflow.parentRunId"},
+            {
+                key: [(m.step, m.value, m.timestamp) for m in
+                      client(workspace).get_metric_history(run.info.run_id, key)]
+                for key in run.data.metrics
+            },
+            [item.dataset.digest for item in run.inputs.dataset_inputs],
+        )
+        for name, run in runs(workspace).items()
+    }  # fmt: skip
+
+
+def test_trials_become_child_runs_with_their_states(tmp_path: Path, make_study) -> None:
+    sync_study(tmp_path, make_study("complete", "pruned", "failed", "running"))
+    found = runs(tmp_path)
+    states = {name: run.info.status for name, run in found.items()}
+    assert states == {
+        "ribs": "RUNNING",
+        "ribs-0000": "FINISHED",
+        "ribs-0001": "KILLED",
+        "ribs-0002": "FAILED",
+        "ribs-0003": "RUNNING",
+    }
+    parent = found["ribs"].info.run_id
+    tags = {name: run.data.tags for name, run in found.items()}
+    assert all(tags[n]["mlflow.parentRunId"] == parent for n in tags if n != "ribs")
+    assert tags["ribs-0001"]["dexsearch.state"] == "PRUNED"
+    assert tags["ribs-0000"]["dexsearch.immune"] == "true"
+    assert tags["ribs-0000"]["dexsearch.would_prune_at"] == "2"
+    assert tags["ribs-0002"]["dexsearch.reason"] == "out of memory"
+    assert tags["ribs-0002"]["dexsearch.trial_key"] == "ribs/2"
+    assert found["ribs-0000"].data.params["generator.depth"] == "3"
+    assert found["ribs-0000"].data.metrics["val_ssim"] == pytest.approx(0.3)
+    (item,) = found["ribs-0000"].inputs.dataset_inputs
+    assert item.dataset.digest == "d" * 36
+
+
+def test_syncing_again_changes_nothing(tmp_path: Path, make_study, make_package) -> None:
+    study = make_study("complete", "pruned")
+    register(tmp_path, [make_package(0, 0.8)])
+    sync_workspace(tmp_path)
+    before = shown(tmp_path)
+    sync_workspace(tmp_path)
+    sync_study(tmp_path, study)
+    assert shown(tmp_path) == before
+    assert len(before["ribs-0000"][6]["val_ssim"]) == 3
+
+
+def test_news_are_added_to_the_same_runs(tmp_path: Path, make_study) -> None:
+    sync_study(tmp_path, make_study("running", epochs=2))
+    first = runs(tmp_path)
+    shutil.rmtree(tmp_path / "studies")
+    sync_study(tmp_path, make_study("complete", "complete", epochs=3))
+    again = runs(tmp_path)
+    assert sorted(again) == ["ribs", "ribs-0000", "ribs-0001"]
+    assert again["ribs-0000"].info.run_id == first["ribs-0000"].info.run_id
+    assert {run.info.status for run in again.values()} == {"FINISHED"}
+    history = client(tmp_path).get_metric_history(again["ribs-0000"].info.run_id, "val_ssim")
+    assert [point.step for point in history] == [1, 2, 3]
+
+
+def test_a_deleted_database_comes_back(tmp_path: Path, make_study, make_package) -> None:
+    make_study("complete", "pruned")
+    register(tmp_path, [make_package(0, 0.8), make_package(7, 0.6, study="lost")])
+    sync_workspace(tmp_path)
+    before = shown(tmp_path)
+    (tmp_path / "mlflow.db").unlink()
+    sync_workspace(tmp_path)
+    assert shown(tmp_path) == before
+    assert client(tmp_path).get_model_version("dexsearch-bone", "2").status == "READY"
+
+
+def test_versions_aliases_and_pictures_are_in_mlflow(
+    tmp_path: Path, make_study, make_package
+) -> None:
+    make_study("complete", "complete")
+    package = make_package(1, 0.8)
+    register(tmp_path, [package, make_package(0, 0.7)])
+    sync_workspace(tmp_path)
+    found = client(tmp_path)
+    version = found.get_model_version_by_alias("dexsearch-bone", "champion")
+    assert version.version == "1" or version.version == 1
+    assert version.source == package.path.as_uri()
+    assert version.run_id == runs(tmp_path)["ribs-0001"].info.run_id
+    assert version.tags["dexsearch.sha256"] == package.sha256
+    pictures = found.list_artifacts(version.run_id, "generator/pictures")
+    assert [item.path for item in pictures] == ["generator/pictures/1-subject.png"]
+    assert "weights.safetensors" in [
+        Path(item.path).name for item in found.list_artifacts(version.run_id, "generator")
+    ]
+
+
+def test_an_alias_moved_by_hand_follows_the_registry_again(
+    tmp_path: Path, make_study, make_package
+) -> None:
+    make_study("complete", "complete")
+    register(tmp_path, [make_package(1, 0.8), make_package(0, 0.7)])
+    sync_workspace(tmp_path)
+    found = client(tmp_path)
+    found.set_registered_model_alias("dexsearch-bone", "champion", "2")
+    found.set_registered_model_alias("dexsearch-bone", "favourite", "2")
+    sync_workspace(tmp_path)
+    aliases = found.get_registered_model("dexsearch-bone").aliases
+    assert {name: int(number) for name, number in aliases.items()} == {
+        "champion": 1,
+        "favourite": 2,
+    }
+
+
+def test_a_version_registered_by_hand_is_told(tmp_path: Path, make_study, make_package) -> None:
+    make_study("complete")
+    register(tmp_path, [make_package(0, 0.8)])
+    sync_workspace(tmp_path)
+    client(tmp_path).create_model_version("dexsearch-bone", "file:///elsewhere")
+    register(tmp_path, [make_package(1, 0.7)])
+    with pytest.raises(EnvironmentFault, match="dexsearch-bone/2"):
+        sync_workspace(tmp_path)
+
+
+def test_a_damaged_database_is_told_at_once(tmp_path: Path, make_study) -> None:
+    study = make_study("complete")
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(EnvironmentFault, match=r"mlflow.db"):
+        sync_study(tmp_path, study)
+
+
+def test_a_study_that_begins_just_now_is_passed_over(tmp_path: Path, make_study) -> None:
+    make_study("complete")
+    (tmp_path / "studies" / "new").mkdir()
+    (tmp_path / "studies" / "new" / "ledger.jsonl").write_text("")
+    sync_workspace(tmp_path)
+    assert sorted(runs(tmp_path)) == ["ribs", "ribs-0000"]
+
+
+def test_syncing_prints_nothing(tmp_path: Path, make_study) -> None:
+    folder = make_study("complete").folder
+    assert read_study(folder).name == "ribs"
+    script = (
+        "import sys; from pathlib import Path; from dexsearch.registry.mirror import "
+        "sync_workspace; assert 'mlflow' not in sys.modules; sync_workspace(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
