@@ -1,17 +1,21 @@
 """Read one image from a .npy or PNG file; whatever is wrong with it is said in one line."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from dexsearch.errors import DataError
 
 MAX_SIDE_PX = 8192
 """Longest side that is believed to be an image; detectors have up to about 4300 px."""
+
+SUFFIXES = (".npy", ".png")
 
 _NPY_START = b"\x93NUMPY"
 _PICKLE_START = b"\x80"
@@ -28,21 +32,43 @@ def read_image(path: Path) -> NDArray[np.float32]:
         DataError: if the file is missing, unreadable, pickled, of another type, not an image of
             two dimensions, implausibly large, or holds NaN or infinite pixels.
     """
-    readers = {".npy": _read_npy, ".png": _read_png}
-    if path.suffix.lower() not in readers:
-        raise DataError(
-            f"{path}: cannot read {path.suffix or 'a file without a suffix'!r}; "
-            f"known formats: {', '.join(readers)}",
-            hint="convert the image to .npy or .png",
-        )
-    if not path.is_file():
-        raise DataError(f"{path}: {'is not a file' if path.exists() else 'does not exist'}")
-    image = readers[path.suffix.lower()](path)
+    if _checked_suffix(path) == ".png":
+        image = _read_png(path)
+    else:
+        with np.errstate(over="ignore"):
+            image = np.array(_open_npy(path), dtype=np.float32)
     _refuse_bad_pixels(image, path)
     return image
 
 
-def _read_npy(path: Path) -> NDArray[np.float32]:
+def read_image_size(path: Path) -> tuple[int, int]:
+    """Return rows and columns from the header alone.
+
+    Raises:
+        DataError: as `read_image`, except for what only the pixels can tell.
+    """
+    if _checked_suffix(path) == ".png":
+        with _opened_png(path) as picture:
+            return picture.height, picture.width
+    rows, columns = _open_npy(path).shape
+    return rows, columns
+
+
+def _checked_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(
+            f"{path}: cannot read {suffix or 'a file without a suffix'!r}; "
+            f"known formats: {', '.join(SUFFIXES)}",
+            hint="convert the image to .npy or .png",
+        )
+    if not path.is_file():
+        raise DataError(f"{path}: {'is not a file' if path.exists() else 'does not exist'}")
+    return suffix
+
+
+def _open_npy(path: Path) -> NDArray[Any]:
+    """Map the one array of rows and columns that the file holds."""
     try:
         stored: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -63,9 +89,7 @@ def _read_npy(path: Path) -> NDArray[np.float32]:
             f"{path}: holds {stored.dtype} values; an image holds real numbers",
             hint="save it as plain numbers: numpy.save(path, array.astype('float32'))",
         )
-    array = _two_dimensions(stored, path)
-    with np.errstate(over="ignore"):
-        return np.array(array, dtype=np.float32)
+    return _two_dimensions(stored, path)
 
 
 def _starts_with(path: Path, start: bytes) -> bool:
@@ -73,26 +97,27 @@ def _starts_with(path: Path, start: bytes) -> bool:
         return file.read(len(start)) == start
 
 
-def _read_png(path: Path) -> NDArray[np.float32]:
+@contextmanager
+def _opened_png(path: Path) -> Iterator[Image.Image]:
+    """Open a PNG and turn whatever goes wrong inside the block into a DataError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=["PNG"]) as picture:
                 _refuse_bad_size((picture.height, picture.width), path)
-                if picture.mode in _GREY_MODES:
-                    grey = picture.convert("L") if picture.mode in ("1", "LA") else picture
-                    return np.array(grey, dtype=np.float32)
-                colours = np.asarray(picture.convert("RGB"))
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
+                yield picture
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path}: not a readable PNG ({error})", hint="write or copy the file again"
         ) from None
+
+
+def _read_png(path: Path) -> NDArray[np.float32]:
+    with _opened_png(path) as picture:
+        if picture.mode in _GREY_MODES:
+            grey = picture.convert("L") if picture.mode in ("1", "LA") else picture
+            return np.array(grey, dtype=np.float32)
+        colours = np.asarray(picture.convert("RGB"))
     if np.any(colours != colours[..., :1]):
         raise DataError(
             f"{path}: a colour picture; an X-ray image has grey levels only",

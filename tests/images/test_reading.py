@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dexsearch.errors import DataError
-from dexsearch.images.reading import MAX_SIDE_PX, read_image
+from dexsearch.images.reading import MAX_SIDE_PX, read_image, read_image_size
 
 RAMP = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -122,3 +122,11 @@ def test_a_cut_png_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="not a readable PNG"):
         read_image(tmp_path / "a.png")
+
+
+def test_the_size_is_read_from_the_header(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((1, 3, 4), np.nan))
+    Image.new("L", (4, 3)).save(tmp_path / "a.png")
+    assert read_image_size(tmp_path / "a.npy") == read_image_size(tmp_path / "a.png") == (3, 4)
+    with pytest.raises(DataError, match="does not exist"):
+        read_image_size(tmp_path / "b.npy")
