@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
-from dexsearch.cli.output import print_result
+from dexsearch.cli.output import note, print_result
 
 
 def tune(
@@ -36,10 +36,11 @@ def tune(
 
     Example: dexsearch tune --space quickstart.yaml
     """
-    from dexsearch.jobs.tune import plan_search, run_search
+    from dexsearch.jobs.plan import plan_search
+    from dexsearch.jobs.tune import run_search
 
     plan = plan_search(
         space, workspace=workspace, trials=trials, epochs=epochs, study=study,
         storage=storage, address=address,
     )  # fmt: skip
-    print_result(plan if dry_run else run_search(plan), output_format)
+    print_result(plan if dry_run else run_search(plan, tell=note), output_format)

@@ -1,0 +1,160 @@
+"""Decide everything about a search before it starts: space, data, study; nothing is written."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dexsearch.config.space import Choice, Distribution, Scalar, SearchSpace
+from dexsearch.config.space import extreme_values as ends_of
+from dexsearch.config.yaml_file import load_space
+from dexsearch.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """Everything decided before a search starts; printed by `--dry-run`."""
+
+    study: str
+    space: SearchSpace
+    workspace: Path
+    dataset: Path
+    size_px: tuple[int, int]
+    made_on_start: bool
+    storage: Path | None = None
+    address: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return self.workspace / "studies" / self.study
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--format json` prints."""
+        return {
+            "study": self.study,
+            "folder": str(self.folder),
+            "dataset": str(self.dataset),
+            "size_px": list(self.size_px),
+            "space": self.space.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+
+    def __str__(self) -> str:
+        """Return the text for people."""
+        space = self.space
+        lines = [
+            f"study {self.study}: {space.trials} trials of at most {space.epochs} epochs, "
+            f"task {space.task.value}, objective {space.objective}",
+            f"data: {self.dataset} ({self.size_px[0]} x {self.size_px[1]} px"
+            + (", made on start)" if self.made_on_start else ")"),
+            f"pruner {space.pruner.kind} from epoch {space.pruner.min_epochs}, "
+            f"sampler {space.sampler.kind} with seed {space.sampler.seed}",
+            f"searched, {len(space.search)} parameters:",
+        ]
+        lines += [f"  {key}: {_told(how)}" for key, how in space.search.items()]
+        return "\n".join(lines)
+
+
+def plan_search(
+    source: str,
+    *,
+    workspace: Path,
+    trials: int | None = None,
+    epochs: int | None = None,
+    study: str | None = None,
+    storage: Path | None = None,
+    address: str | None = None,
+) -> SearchPlan:
+    """Read the space, find its data and check that every corner of it can be built.
+
+    Raises:
+        ConfigurationError: if the space is not valid, or cannot fit the images.
+        DataError: if its dataset is missing or damaged.
+    """
+    from dexsearch.data.store import open_dataset
+
+    space = _with_overrides(load_space(source), trials=trials, epochs=epochs)
+    name = _study_name(study or Path(source).stem)
+    dataset = _dataset_path(space, workspace)
+    exists = dataset.exists()
+    if exists or space.data.phantom is None:
+        size_px = open_dataset(dataset).manifest.size_px
+    else:
+        size_px = (space.data.phantom.size_px, space.data.phantom.size_px)
+    refuse_unbuildable(space, size_px)
+    return SearchPlan(
+        study=name, space=space, workspace=workspace, dataset=dataset, size_px=size_px,
+        made_on_start=not exists, storage=storage, address=address,
+    )  # fmt: skip
+
+
+def refuse_unbuildable(space: SearchSpace, size_px: tuple[int, int]) -> None:
+    """Check depth and patch size against the images, each at every value that it may take.
+
+    Raises:
+        ConfigurationError: if a bottleneck would be under 2 x 2 pixels or a discriminator's
+            map empty.
+    """
+    from dexsearch.models.fit import fits
+
+    smallest = {key: _least(distribution) for key, distribution in space.search.items()}
+    for key in ("generator.depth", "discriminator.patch_px", "generator.kernel_px"):
+        values = ends_of(space.search[key]) if key in space.search else (None,)
+        for value in values:
+            params = smallest if value is None else {**smallest, key: value}
+            try:
+                fits(space.config_for(params, seed=0), size_px)
+            except ValueError as error:
+                raise ConfigurationError(str(error)) from None
+
+
+def _with_overrides(space: SearchSpace, *, trials: int | None, epochs: int | None) -> SearchSpace:
+    """Apply the flags and validate the whole again, as if the file had said so.
+
+    Fewer epochs than the pruner waits for bring its first decision forward in proportion.
+    """
+    changed: dict[str, Any] = {}
+    if trials is not None:
+        changed["trials"] = trials
+    if epochs is not None:
+        changed["epochs"] = epochs
+        if space.pruner.min_epochs >= epochs:  # keep the file's proportion
+            first = max(1, space.pruner.min_epochs * epochs // space.epochs)
+            kind = space.pruner.kind if first < epochs else "none"
+            changed["pruner"] = {**space.pruner.model_dump(), "min_epochs": first, "kind": kind}
+    whole = {**space.model_dump(by_alias=True, exclude_none=True), **changed}
+    return SearchSpace.model_validate(whole)
+
+
+def _study_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ConfigurationError(
+            f"study name {name!r} cannot name a folder; use letters, digits, '.', '_' and '-'",
+            hint="--study NAME",
+        )
+    return name
+
+
+def _dataset_path(space: SearchSpace, workspace: Path) -> Path:
+    """Return the folder of the data: in the workspace, else from the current folder."""
+    phantom, path = space.data.phantom, space.data.path
+    if phantom is not None:
+        size = f"{phantom.subjects}x{phantom.poses}-{phantom.size_px}px-seed{phantom.seed}"
+        return workspace / "datasets" / f"phantom-{size}"
+    if path is None:
+        raise ConfigurationError("the space names no data; give 'phantom' or 'path'")
+    return workspace / path if (workspace / path).exists() or not path.exists() else path
+
+
+def _least(distribution: Distribution) -> Scalar:
+    """Return the value that makes the smallest network."""
+    values = ends_of(distribution)
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return min(numbers) if len(numbers) == len(values) else values[0]
+
+
+def _told(distribution: Distribution) -> str:
+    values = ends_of(distribution)
+    if isinstance(distribution, Choice):
+        return "one of " + ", ".join(map(str, values))
+    return f"{values[0]} to {values[1]}" + (", logarithmic" if distribution.log else "")

@@ -1,0 +1,154 @@
+"""The main job: data, then search, then registration of the best."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dexsearch.errors import EnvironmentFault, Interrupted, SearchFailed, Terminated
+from dexsearch.jobs.plan import SearchPlan
+from dexsearch.jobs.status import summarise
+from dexsearch.ledger.study import StudyRecord
+
+if TYPE_CHECKING:
+    from dexsearch.data.store import Dataset
+    from dexsearch.registry.record import Registration
+    from dexsearch.search.study import StudyOutcome
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TuneResult:
+    """How a search ended and what it registered."""
+
+    study: str
+    trials: dict[str, int]
+    best_trial: int | None
+    best_value: float | None
+    objective: str
+    audit: str
+    registered: tuple[str, ...]
+    pictures: str | None
+    next: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the text for people."""
+        counts = ", ".join(f"{count} {state}" for state, count in self.trials.items() if count)
+        lines = [f"study {self.study}: {counts}"]
+        if self.best_value is not None:
+            lines.append(f"best: trial {self.best_trial}, {self.objective} {self.best_value:.4f}")
+        lines.append(self.audit)
+        lines.append(f"registered: {', '.join(self.registered) or 'nothing'}")
+        if self.pictures:
+            lines.append(f"pictures: {self.pictures}")
+        lines += [f"next: {command}" for command in self.next]
+        return "\n".join(lines)
+
+
+def run_search(plan: SearchPlan, *, tell: Tell) -> TuneResult:
+    """Search, register the best complete trials and bring MLflow up to the ledgers.
+
+    What is complete is registered also when the search was interrupted or another run of it
+    was killed, so the same command is the way back from anything.
+
+    Args:
+        plan: from `plan_search`.
+        tell: is given each line that a waiting person wants to read.
+
+    Raises:
+        Interrupted: after Ctrl-C or SIGTERM, once everything complete is registered.
+        SearchFailed: if no trial is complete.
+        StudyBusy: if another process works on the study.
+    """
+    from dexsearch.search.study import run_study
+
+    dataset = _dataset(plan, tell)
+    outcome = run_study(
+        plan.space,
+        study=plan.study,
+        folder=plan.folder,
+        dataset=dataset.path,
+        dataset_digest=dataset.manifest.digest,
+        size_px=plan.size_px,
+        storage=plan.storage,
+        address=plan.address,
+    )
+    if outcome.at_once:
+        raise _interruption(outcome)
+    registered: tuple[Registration, ...] = ()
+    if outcome.record.ranking():
+        registered = _register(plan, outcome.record, dataset, tell)
+    if outcome.interrupted is not None:
+        raise _interruption(outcome)
+    if not outcome.record.ranking():
+        raise _nothing_complete(outcome.record)
+    return _result(plan, outcome.record, registered)
+
+
+def _dataset(plan: SearchPlan, tell: Tell) -> "Dataset":
+    """Open the dataset; make the phantom cohort that the space describes on first use."""
+    from dexsearch.data.store import open_dataset
+    from dexsearch.jobs.data import make_phantom
+
+    phantom = plan.space.data.phantom
+    if phantom is None or not plan.made_on_start:
+        return open_dataset(plan.dataset)
+    tell(f"making {phantom.subjects} phantom subjects in {phantom.poses} poses: {plan.dataset}")
+    return make_phantom(plan.dataset, phantom)
+
+
+def _register(
+    plan: SearchPlan, record: StudyRecord, dataset: "Dataset", tell: Tell
+) -> "tuple[Registration, ...]":
+    from dexsearch.jobs.register import register_study
+    from dexsearch.registry.mirror import sync_workspace
+
+    tell("registering the best complete trials, with pictures and baselines")
+    versions = register_study(plan.workspace, record, dataset, n=plan.space.n_register, tell=tell)
+    try:
+        sync_workspace(plan.workspace)
+    except EnvironmentFault as error:  # the ledgers hold everything, so nothing is lost
+        tell(f"MLflow was not brought up to date: {error}; the same command tries again")
+    return versions
+
+
+def _result(
+    plan: SearchPlan, record: StudyRecord, registered: "tuple[Registration, ...]"
+) -> TuneResult:
+    from dexsearch.search.audit import audit
+
+    status = summarise(record)
+    pictures = plan.workspace / registered[0].package / "pictures" if registered else None
+    where = "" if plan.workspace == Path("workspace") else f" --workspace {plan.workspace}"
+    return TuneResult(
+        study=plan.study,
+        trials=dict(status.trials),
+        best_trial=status.best_trial,
+        best_value=status.best_value,
+        objective=record.objective,
+        audit=str(audit(record)),
+        registered=tuple(f"{version.name}/{version.version}" for version in registered),
+        pictures=str(pictures) if pictures else None,
+        next=(f"dexsearch best{where}",),
+    )
+
+
+def _interruption(outcome: "StudyOutcome") -> Interrupted:
+    status = summarise(outcome.record)
+    counts = ", ".join(f"{count} {state}" for state, count in status.trials.items() if count)
+    kind = Terminated if outcome.interrupted == Terminated.exit_code else Interrupted
+    return kind(
+        f"stopped by request; study {outcome.record.name}: {counts or 'no trial yet'}",
+        hint="the same command continues where it stopped",
+    )
+
+
+def _nothing_complete(record: StudyRecord) -> SearchFailed:
+    failed = record.in_state("failed")
+    reason = f"; trial {failed[0].number}: {failed[0].reason}" if failed else ""
+    return SearchFailed(
+        f"no trial of study {record.name!r} is complete: {len(failed)} failed, "
+        f"{len(record.in_state('pruned'))} pruned{reason}",
+        hint=f"the ledger has each reason: {record.folder / 'ledger.jsonl'}",
+    )
