@@ -26,7 +26,7 @@ STATUS: dict[State, str] = {
     "running": "RUNNING",
 }
 TRIAL_KEY, PARENT, LOGGED = "dexsearch.trial_key", "mlflow.parentRunId", "dexsearch.points_logged"
-LARGEST_BATCH = 900
+LARGEST_BATCH = 800
 LONGEST_TAG = 5000
 LONGEST_DIGEST = 36
 
@@ -183,15 +183,16 @@ def _send(
 
     logged = int(run.data.tags.get(LOGGED, 0))
     news = [Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points[logged:]]
-    for start in range(0, len(news), LARGEST_BATCH):
-        store.client.log_batch(
-            run.info.run_id, metrics=news[start : start + LARGEST_BATCH], synchronous=True
-        )
     cut = {key: value[:LONGEST_TAG] for key, value in {**tags, LOGGED: str(len(points))}.items()}
     changed = [RunTag(k, v) for k, v in cut.items() if run.data.tags.get(k) != v]
     missing = [Param(k, v) for k, v in params.items() if k not in run.data.params]
-    if changed or missing:
-        store.client.log_batch(run.info.run_id, params=missing, tags=changed, synchronous=True)
+    while len(news) > LARGEST_BATCH:
+        store.client.log_batch(run.info.run_id, metrics=news[:LARGEST_BATCH], synchronous=True)
+        news = news[LARGEST_BATCH:]
+    if news or changed or missing:
+        store.client.log_batch(
+            run.info.run_id, metrics=news, params=missing, tags=changed, synchronous=True
+        )
 
 
 def _describe_dataset(store: TrackingStore, run: Any, study: StudyRecord) -> None:  # noqa: ANN401

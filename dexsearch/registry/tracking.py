@@ -62,6 +62,8 @@ def open_tracking(workspace: Path) -> Iterator[TrackingStore]:
         _refuse_damaged(workspace / DATABASE)
         try:
             yield _connect(workspace)
+            if not (workspace / DATABASE).exists():
+                raise _unusable(workspace / DATABASE, "it was deleted while it was written")
         except DexSearchError:
             raise
         except Exception as error:

@@ -66,7 +66,7 @@ def make_study(tmp_path: Path) -> MakeStudy:
                     "dataset": "datasets/phantom",
                     "dataset_digest": "d" * 64,
                     "size_px": [32, 32],
-                }  # fmt: skip
+                }
             )
             for number, state in enumerate(states):
                 _write_trial(log, number, state, epochs)

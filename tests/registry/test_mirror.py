@@ -4,13 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dexsearch.errors import EnvironmentFault
-from dexsearch.ledger.study import read_study
+from dexsearch.inference.package import Package
+from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.mirror import sync_study, sync_workspace
 from dexsearch.registry.store import register
 from dexsearch.registry.tracking import tracking_uri
@@ -22,6 +24,18 @@ def client(workspace: Path) -> Any:  # noqa: ANN401
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri(workspace), registry_uri=tracking_uri(workspace))
+
+
+def sync_in_its_own_process(workspace: Path) -> tuple[str, str]:
+    """Sync as the next command would, and return what it printed."""
+    script = (
+        "import sys; from pathlib import Path; from dexsearch.registry.mirror import "
+        "sync_workspace; assert 'mlflow' not in sys.modules; sync_workspace(Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", script, str(workspace)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    return done.stdout, done.stderr
 
 
 def runs(workspace: Path) -> dict[str, Any]:
@@ -52,7 +66,9 @@ def shown(workspace: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_trials_become_child_runs_with_their_states(tmp_path: Path, make_study) -> None:
+def test_trials_become_child_runs_with_their_states(
+    tmp_path: Path, make_study: Callable[..., StudyRecord]
+) -> None:
     sync_study(tmp_path, make_study("complete", "pruned", "failed", "running"))
     found = runs(tmp_path)
     states = {name: run.info.status for name, run in found.items()}
@@ -77,7 +93,9 @@ def test_trials_become_child_runs_with_their_states(tmp_path: Path, make_study) 
     assert item.dataset.digest == "d" * 36
 
 
-def test_syncing_again_changes_nothing(tmp_path: Path, make_study, make_package) -> None:
+def test_syncing_again_changes_nothing(
+    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
+) -> None:
     study = make_study("complete", "pruned")
     register(tmp_path, [make_package(0, 0.8)])
     sync_workspace(tmp_path)
@@ -88,7 +106,9 @@ def test_syncing_again_changes_nothing(tmp_path: Path, make_study, make_package)
     assert len(before["ribs-0000"][6]["val_ssim"]) == 3
 
 
-def test_news_are_added_to_the_same_runs(tmp_path: Path, make_study) -> None:
+def test_news_are_added_to_the_same_runs(
+    tmp_path: Path, make_study: Callable[..., StudyRecord]
+) -> None:
     sync_study(tmp_path, make_study("running", epochs=2))
     first = runs(tmp_path)
     shutil.rmtree(tmp_path / "studies")
@@ -101,19 +121,24 @@ def test_news_are_added_to_the_same_runs(tmp_path: Path, make_study) -> None:
     assert [point.step for point in history] == [1, 2, 3]
 
 
-def test_a_deleted_database_comes_back(tmp_path: Path, make_study, make_package) -> None:
+def test_a_deleted_database_comes_back(
+    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
+) -> None:
     make_study("complete", "pruned")
     register(tmp_path, [make_package(0, 0.8), make_package(7, 0.6, study="lost")])
-    sync_workspace(tmp_path)
+    assert sync_in_its_own_process(tmp_path) == ("", "")
     before = shown(tmp_path)
     (tmp_path / "mlflow.db").unlink()
-    sync_workspace(tmp_path)
-    assert shown(tmp_path) == before
-    assert client(tmp_path).get_model_version("dexsearch-bone", "2").status == "READY"
+    assert sync_in_its_own_process(tmp_path) == ("", "")
+    copy = tmp_path / "copy"  # this process keeps the deleted file open under its old name
+    copy.mkdir()
+    shutil.copyfile(tmp_path / "mlflow.db", copy / "mlflow.db")
+    assert shown(copy) == before
+    assert client(copy).get_model_version("dexsearch-bone", "2").status == "READY"
 
 
 def test_versions_aliases_and_pictures_are_in_mlflow(
-    tmp_path: Path, make_study, make_package
+    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
 ) -> None:
     make_study("complete", "complete")
     package = make_package(1, 0.8)
@@ -133,7 +158,7 @@ def test_versions_aliases_and_pictures_are_in_mlflow(
 
 
 def test_an_alias_moved_by_hand_follows_the_registry_again(
-    tmp_path: Path, make_study, make_package
+    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
 ) -> None:
     make_study("complete", "complete")
     register(tmp_path, [make_package(1, 0.8), make_package(0, 0.7)])
@@ -149,7 +174,9 @@ def test_an_alias_moved_by_hand_follows_the_registry_again(
     }
 
 
-def test_a_version_registered_by_hand_is_told(tmp_path: Path, make_study, make_package) -> None:
+def test_a_version_registered_by_hand_is_told(
+    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
+) -> None:
     make_study("complete")
     register(tmp_path, [make_package(0, 0.8)])
     sync_workspace(tmp_path)
@@ -159,14 +186,18 @@ def test_a_version_registered_by_hand_is_told(tmp_path: Path, make_study, make_p
         sync_workspace(tmp_path)
 
 
-def test_a_damaged_database_is_told_at_once(tmp_path: Path, make_study) -> None:
+def test_a_damaged_database_is_told_at_once(
+    tmp_path: Path, make_study: Callable[..., StudyRecord]
+) -> None:
     study = make_study("complete")
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(EnvironmentFault, match=r"mlflow.db"):
         sync_study(tmp_path, study)
 
 
-def test_a_study_that_begins_just_now_is_passed_over(tmp_path: Path, make_study) -> None:
+def test_a_study_that_begins_just_now_is_passed_over(
+    tmp_path: Path, make_study: Callable[..., StudyRecord]
+) -> None:
     make_study("complete")
     (tmp_path / "studies" / "new").mkdir()
     (tmp_path / "studies" / "new" / "ledger.jsonl").write_text("")
@@ -174,14 +205,11 @@ def test_a_study_that_begins_just_now_is_passed_over(tmp_path: Path, make_study)
     assert sorted(runs(tmp_path)) == ["ribs", "ribs-0000"]
 
 
-def test_syncing_prints_nothing(tmp_path: Path, make_study) -> None:
-    folder = make_study("complete").folder
-    assert read_study(folder).name == "ribs"
-    script = (
-        "import sys; from pathlib import Path; from dexsearch.registry.mirror import "
-        "sync_workspace; assert 'mlflow' not in sys.modules; sync_workspace(Path(sys.argv[1]))"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert (done.stdout, done.stderr) == ("", "")
+def test_a_database_deleted_while_it_is_open_is_told(
+    tmp_path: Path, make_study: Callable[..., StudyRecord]
+) -> None:
+    study = make_study("complete")
+    sync_study(tmp_path, study)
+    (tmp_path / "mlflow.db").unlink()
+    with pytest.raises(EnvironmentFault, match="deleted while"):
+        sync_study(tmp_path, study)

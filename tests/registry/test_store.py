@@ -1,15 +1,18 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dexsearch.errors import DataError
-from dexsearch.inference.package import write_package
+from dexsearch.inference.package import Package, write_package
 from dexsearch.ledger.log import read_events
 from dexsearch.registry.record import LOG_NAME, read_registry
 from dexsearch.registry.store import download, open_registered, register
 
 
-def test_registering_twice_writes_one_version_and_one_alias(tmp_path: Path, make_package) -> None:
+def test_registering_twice_writes_one_version_and_one_alias(
+    tmp_path: Path, make_package: Callable[..., Package]
+) -> None:
     package = make_package(0, 0.8)
     first = register(tmp_path, [package])
     assert register(tmp_path, [package]) == first
@@ -17,7 +20,9 @@ def test_registering_twice_writes_one_version_and_one_alias(tmp_path: Path, make
     assert kinds == ["registered", "alias"]
 
 
-def test_versions_are_numbered_by_name(tmp_path: Path, make_package) -> None:
+def test_versions_are_numbered_by_name(
+    tmp_path: Path, make_package: Callable[..., Package]
+) -> None:
     packages = [make_package(0, 0.8), make_package(1, 0.7, task="joint"), make_package(2, 0.6)]
     assert [(v.name, v.version) for v in register(tmp_path, packages)] == [
         ("dexsearch-bone", 1),
@@ -26,14 +31,16 @@ def test_versions_are_numbered_by_name(tmp_path: Path, make_package) -> None:
     ]
 
 
-def test_the_champion_stays_when_a_better_one_is_registered(tmp_path: Path, make_package) -> None:
+def test_the_champion_stays_when_a_better_one_is_registered(
+    tmp_path: Path, make_package: Callable[..., Package]
+) -> None:
     register(tmp_path, [make_package(0, 0.8)])
     register(tmp_path, [make_package(1, 0.9)])
     assert read_registry(tmp_path).find("dexsearch-bone").trial == 0
 
 
 def test_a_crash_before_the_alias_is_healed_by_registering_again(
-    tmp_path: Path, make_package
+    tmp_path: Path, make_package: Callable[..., Package]
 ) -> None:
     package = make_package(0, 0.8)
     register(tmp_path, [package])
@@ -43,7 +50,9 @@ def test_a_crash_before_the_alias_is_healed_by_registering_again(
     assert read_registry(tmp_path).find("dexsearch-bone").version == 1
 
 
-def test_a_package_written_anew_keeps_its_version(tmp_path: Path, make_package) -> None:
+def test_a_package_written_anew_keeps_its_version(
+    tmp_path: Path, make_package: Callable[..., Package]
+) -> None:
     package = make_package(0, 0.8)
     register(tmp_path, [package])
     package.weights.write_bytes(b"flipped")
@@ -57,7 +66,7 @@ def test_a_package_written_anew_keeps_its_version(tmp_path: Path, make_package) 
     assert open_registered(tmp_path, "dexsearch-bone").sha256 == new.sha256
 
 
-def test_a_workspace_may_move(tmp_path: Path, make_package) -> None:
+def test_a_workspace_may_move(tmp_path: Path, make_package: Callable[..., Package]) -> None:
     register(tmp_path, [make_package(0, 0.8)])
     (tmp_path / "moved").mkdir()
     for name in (LOG_NAME, "mlartifacts"):
@@ -66,7 +75,7 @@ def test_a_workspace_may_move(tmp_path: Path, make_package) -> None:
 
 
 def test_a_corrupted_package_is_neither_opened_nor_downloaded(
-    tmp_path: Path, make_package
+    tmp_path: Path, make_package: Callable[..., Package]
 ) -> None:
     package = make_package(0, 0.8)
     register(tmp_path, [package])
@@ -79,7 +88,9 @@ def test_a_corrupted_package_is_neither_opened_nor_downloaded(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_download_holds_weights_config_and_pictures(tmp_path: Path, make_package) -> None:
+def test_a_download_holds_weights_config_and_pictures(
+    tmp_path: Path, make_package: Callable[..., Package]
+) -> None:
     register(tmp_path, [make_package(0, 0.8)])
     registry = read_registry(tmp_path)
     copy = download(registry, registry.versions[0], tmp_path / "copy")

@@ -1,0 +1,144 @@
+"""What `dexsearch predict` does: a model and an image in, bone and tissue images out."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dexsearch.errors import DataError
+from dexsearch.inference.package import MANIFEST, Package, open_package
+from dexsearch.registry.record import read_registry
+from dexsearch.registry.store import open_registered
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dexsearch.inference.predict import Predictor
+
+DISCLAIMER = "research software, not for diagnosis"
+SUFFIXES = (".npy", ".png")
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was predicted, by which generator, and where it was written."""
+
+    model: str
+    study: str
+    trial: int
+    sha256: str
+    input: Path
+    size_px: tuple[int, int]
+    units: dict[str, str]
+    files: tuple[Path, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--format json` prints."""
+        return {
+            "model": self.model,
+            "study": self.study,
+            "trial": self.trial,
+            "sha256": self.sha256,
+            "input": str(self.input),
+            "size_px": list(self.size_px),
+            "units": self.units,
+            "files": [str(file) for file in self.files],
+        }
+
+    def __str__(self) -> str:
+        """Return the text for people: one file a line."""
+        return "\n".join(str(file) for file in self.files)
+
+
+def predict_image(
+    model: str, image_path: Path, output: Path, *, workspace: Path, tell: Tell
+) -> Prediction:
+    """Predict the targets of one image and write them as .npy and, to look at, as PNG.
+
+    Args:
+        model: `name@alias`, `name/version`, `name` (its champion), or a package folder.
+        image_path: .npy in the unit of the training inputs, or a grey .png.
+        output: a folder, where files are named after the input; or a path that ends in .npy or
+            .png, which gives the stem of the files' names.
+        workspace: where the registry is.
+        tell: is given what the user should know, one line each.
+
+    Raises:
+        NotRegistered: if the registry holds no such model.
+        DataError: if the package or the image cannot be used; nothing is written.
+    """
+    from dexsearch.images.reading import read_image
+    from dexsearch.inference.predict import load_predictor
+
+    package = _open_model(model, workspace)
+    image = read_image(image_path)
+    predictor = load_predictor(package)
+    predicted = predictor.predict(_with_units(image, image_path, predictor, tell))
+    files = _write(_stem(image_path, output), predicted, predictor)
+    tell(DISCLAIMER)
+    card = package.card
+    return Prediction(
+        model=model, study=card.study, trial=card.trial, sha256=package.sha256, input=image_path,
+        size_px=(image.shape[0], image.shape[1]),
+        units={target: card.units.get(target, "") for target in card.targets}, files=files,
+    )  # fmt: skip
+
+
+def _open_model(model: str, workspace: Path) -> Package:
+    """Open a registered generator, or the package folder that `model` is."""
+    names = read_registry(workspace).names
+    folder = Path(model)
+    if folder.is_dir() and model not in names:
+        if not (folder / MANIFEST).is_file():
+            raise DataError(
+                f"{model!r} is a folder without {MANIFEST}, so no generator package",
+                hint=f"dexsearch best --download {shlex.quote(model)}-generator makes one",
+            )
+        return open_package(folder)
+    return open_registered(workspace, model)
+
+
+def _with_units(
+    image: "NDArray[np.float32]", path: Path, predictor: "Predictor", tell: Tell
+) -> "NDArray[np.float32]":
+    """Give the grey levels of a PNG the scale of the training inputs, where the model needs it."""
+    from dexsearch.inference.predict import match_grey_levels
+
+    if path.suffix.lower() != ".png":
+        return image
+    if predictor.normalization.mode == "per_image":
+        tell(f"{path.name}: grey levels are standardised by the model itself; bright means dense")
+        return image
+    tell(
+        f"{path.name}: grey levels have no unit, so they were shifted and scaled to the mean and "
+        "spread of the training inputs; bright means dense; amounts are approximate"
+    )
+    return match_grey_levels(image, predictor.normalization)
+
+
+def _stem(image_path: Path, output: Path) -> Path:
+    """Return the path that `_bone.npy` is appended to."""
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        return output.with_suffix("")
+    return output / image_path.stem
+
+
+def _write(
+    stem: Path, predicted: "dict[str, NDArray[np.float32]]", predictor: "Predictor"
+) -> tuple[Path, ...]:
+    """Write each target; black is nothing, white the target's data range or its maximum."""
+    from dexsearch.images.writing import write_npy, write_png
+
+    files: list[Path] = []
+    for target, data_range in zip(
+        predictor.card.targets, predictor.normalization.data_ranges, strict=True
+    ):
+        image = predicted[target]
+        base = stem.parent / f"{stem.name}_{target}"
+        white = max(data_range, float(image.max()))
+        files.append(write_npy(base.with_name(f"{base.name}.npy"), image))
+        files.append(write_png(base.with_name(f"{base.name}.png"), image, window=(0.0, white)))
+    return tuple(files)
