@@ -74,7 +74,7 @@ def plan_search(
     from dexsearch.data.store import open_dataset
 
     space = _with_overrides(load_space(source), trials=trials, epochs=epochs)
-    name = _study_name(study or Path(source).stem)
+    name = _study_name(Path(source).stem if study is None else study)
     dataset = _dataset_path(space, workspace)
     exists = dataset.exists()
     if exists or space.data.phantom is None:
@@ -147,8 +147,11 @@ def _dataset_path(space: SearchSpace, workspace: Path) -> Path:
 
 
 def _least(distribution: Distribution) -> Scalar:
-    """Return the value that makes the smallest network."""
-    values = ends_of(distribution)
+    """Return the value that makes the smallest network, with a discriminator if there can be one.
+
+    `none` is passed over, because without an adversarial loss no patch size would be checked.
+    """
+    values = tuple(v for v in ends_of(distribution) if v != "none") or ends_of(distribution)
     numbers = [value for value in values if isinstance(value, int | float)]
     return min(numbers) if len(numbers) == len(values) else values[0]
 

@@ -1,0 +1,65 @@
+"""A search is planned from its file and flags, or refused before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from dexsearch.config.yaml_file import parse_space
+from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.jobs.plan import plan_search, refuse_unbuildable
+
+HEAD = "task: joint\ndata:\n  phantom: {subjects: 6, poses: 4, size_px: 64}\n"
+
+
+def test_flags_beat_the_file(tmp_path: Path) -> None:
+    plan = plan_search("joint.yaml", workspace=tmp_path, trials=4, epochs=3)
+    assert (plan.space.trials, plan.space.epochs) == (4, 3)
+    assert plan.space.pruner.min_epochs < 3
+    assert plan.study == "joint"
+    assert not list(tmp_path.iterdir()), "a plan writes nothing"
+
+
+def test_one_epoch_cannot_be_pruned(tmp_path: Path) -> None:
+    assert plan_search("joint.yaml", workspace=tmp_path, epochs=1).space.pruner.kind == "none"
+
+
+@pytest.mark.parametrize("name", ["../up", "", ".hidden", "a b", "a/b", "\x1b[31m"])
+def test_a_study_name_must_name_a_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot name a folder"):
+        plan_search("joint.yaml", workspace=tmp_path, study=name)
+
+
+def test_a_missing_dataset_is_named(tmp_path: Path) -> None:
+    space = tmp_path / "mine.yaml"
+    space.write_text("task: bone\ndata: {path: datasets/ct}\n")
+    with pytest.raises(DataError, match="datasets/ct"):
+        plan_search(str(space), workspace=tmp_path / "workspace")
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ("search: {generator.depth: {int: [2, 6]}}", "generator.depth=6"),
+        ("fixed: {generator.depth: 7}", "generator.depth=7"),
+        ("search: {discriminator.patch_px: {choice: [16, 286]}}", "discriminator.patch_px=286"),
+        (
+            "search:\n  loss.adversarial: {choice: [none, lsgan]}\n"
+            "  discriminator.patch_px: {choice: [286, 16]}",
+            "discriminator.patch_px=286",
+        ),
+    ],
+)
+def test_a_corner_that_cannot_be_built_is_refused(search: str, told: str) -> None:
+    space = parse_space(HEAD + search, name="s.yaml")
+    with pytest.raises(ConfigurationError, match=told):
+        refuse_unbuildable(space, (64, 64))
+
+
+def test_an_unused_discriminator_may_be_of_any_size() -> None:
+    text = HEAD + "fixed: {loss.adversarial: none, discriminator.patch_px: 286}"
+    refuse_unbuildable(parse_space(text, name="s.yaml"), (64, 64))
+
+
+def test_every_shipped_space_can_be_built(tmp_path: Path) -> None:
+    for name in ("quickstart", "bone", "tissue", "joint", "heads"):
+        assert plan_search(name, workspace=tmp_path).space.trials > 0
