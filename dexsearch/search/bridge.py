@@ -1,0 +1,223 @@
+"""The driver of a search as Ray Tune sees it: a searcher, a scheduler, and trials as actors.
+
+Tune runs trials, places them and starts them again when their process is lost. What is tried and
+who is stopped is the driver's; Tune's own records are never read.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle, tune
+from ray.exceptions import ActorDiedError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from dexsearch.search.driver import StudyDriver
+from dexsearch.search.trial import Assignment, Report, TrialFunction, TrialStepper
+
+_FUNCTION = "function"
+_ASSIGNMENT = "assignment"
+_REPORT = "report"
+
+
+class TrialActor(tune.Trainable):
+    """Runs assignments in a worker, one after the other; a step is an epoch.
+
+    A class, because a function trainable runs in a thread that has to be unwound when a trial is
+    stopped, which can hang its successor.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first assignment."""
+        if not ray.get_gpu_ids():
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._stepper = TrialStepper(config[_FUNCTION])
+        self._stepper.begin(config[_ASSIGNMENT])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next assignment; data and imports stay."""
+        self._stepper.begin(new_config[_ASSIGNMENT])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train an epoch and report it."""
+        report = self._stepper.step()
+        return {_REPORT: report, "done": report.last}
+
+    def cleanup(self) -> None:
+        """Stop training."""
+        self._stepper.close()
+
+
+class Bridge:
+    """What searcher and scheduler share: the driver, which Tune trial is which, and a fault.
+
+    Tune takes an exception of a scheduler for a failed trial. So the first one is kept here, the
+    search is stopped, and `raise_fault` raises it once Tune has ended.
+    """
+
+    def __init__(self, driver: StudyDriver, function: TrialFunction) -> None:
+        self._driver = driver
+        self._function = function
+        self._numbers: dict[str, int] = {}
+        self._fault: Exception | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the configuration of the next Tune trial; None if there is no more."""
+        assignment = self._guarded(self._driver.next_trial)
+        if assignment is None:
+            return None
+        self._numbers[trial_id] = assignment.number
+        return {_ASSIGNMENT: assignment, _FUNCTION: self._function}
+
+    def on_report(self, report: Report) -> bool:
+        """Pass a report on; return whether its trial must stop."""
+        return self._guarded(lambda: self._driver.on_report(report)) is not False
+
+    def on_lost(self, trial: Trial, *, for_good: bool) -> None:
+        """Pass on that the process of a trial was lost, and whether Tune gives the trial up."""
+        number = self._numbers[trial.trial_id]
+        if for_good:
+            self._guarded(
+                lambda: self._driver.lost(number, f"{told_loss(trial)}, again and again")
+            )
+        else:
+            self._guarded(lambda: self._driver.restarted(number, told_loss(trial)))
+
+    def raise_fault(self) -> None:
+        """Raise what ended the search early, if anything did."""
+        if self._fault is not None:
+            raise self._fault
+
+    def _guarded(self, act: Callable[[], Any]) -> Any:  # noqa: ANN401
+        if self._fault is None:
+            try:
+                return act()
+            except Exception as error:  # kept, and raised by `raise_fault`
+                self._fault = error
+                self._driver.request_stop()
+        return None
+
+
+class StudySearcher(Searcher):
+    """Hands the driver's assignments to Tune."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401  (a dict, or Tune's FINISHED)
+        """Return the next assignment; called only when a slot is free."""
+        return self._bridge.suggest(trial_id) or Searcher.FINISHED
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Do nothing: reports go through the scheduler, losses through the callback."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the ledger has it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the ledger has it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep the driver out of Tune's files."""
+        return {}
+
+
+class StudyScheduler(FIFOScheduler):
+    """Passes reports to the driver and stops what it wants stopped."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._bridge = bridge
+
+    def on_trial_result(
+        self,
+        tune_controller: object,
+        trial: Trial,
+        result: dict[str, Any],
+    ) -> str:
+        """Pass on the report of an epoch."""
+        stop = self._bridge.on_report(result[_REPORT])
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+    def on_trial_complete(
+        self,
+        tune_controller: object,
+        trial: Trial,
+        result: dict[str, Any],
+    ) -> None:
+        """Pass on the last report, of which Tune does not tell `on_trial_result`."""
+        if _REPORT in result:
+            self._bridge.on_report(result[_REPORT])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep the driver out of Tune's files."""
+        return {}
+
+
+class SearchCallback(tune.Callback):
+    """Hears of what searcher and scheduler are not told."""
+
+    def __init__(self, bridge: Bridge, on_setup: Callable[[], None]) -> None:
+        self._bridge = bridge
+        self._on_setup = on_setup
+
+    def setup(
+        self,
+        stop: tune.Stopper | None = None,
+        num_samples: int | None = None,
+        total_num_samples: int | None = None,
+        **info: Any,  # noqa: ANN401
+    ) -> None:
+        """Take back the signals that Tune has just taken."""
+        self._on_setup()
+
+    def on_trial_recover(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        **info: Any,  # noqa: ANN401
+    ) -> None:
+        """Pass on that a trial starts again."""
+        self._bridge.on_lost(trial, for_good=False)
+
+    def on_trial_error(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        **info: Any,  # noqa: ANN401
+    ) -> None:
+        """Pass on that a trial was lost too often."""
+        self._bridge.on_lost(trial, for_good=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep the driver out of Tune's files."""
+        return {}
+
+
+def told_loss(trial: Trial) -> str:
+    """Say in a line why Tune takes a trial for failed; an error file of Tune's has the rest."""
+    try:
+        with Path(trial.pickled_error_file).open("rb") as file:
+            error = cloudpickle.load(file)
+    except (OSError, TypeError):
+        return "its process was lost"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, ActorDiedError) and "creation task" not in lines[0]:
+        return "its process was lost"
+    return f"its process raised {lines[-1][:300]}"
+
+
+def assignment_of(trial: Trial) -> Assignment:
+    """Return what a Tune trial was told to do."""
+    assignment: Assignment = trial.config[_ASSIGNMENT]
+    return assignment

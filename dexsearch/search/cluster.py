@@ -1,0 +1,67 @@
+"""A Ray cluster for the time of a search: started on this machine, or joined by its address.
+
+Ray reads its environment when it is imported, so `prepare_environment` comes first and this
+module does not import Ray; ray_backend.py does.
+"""
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import MutableMapping
+
+from dexsearch.errors import EnvironmentFault
+
+_CONNECT_TIMEOUT_S = 2.0
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's snapshots are never read
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+def prepare_environment(
+    address: str | None, environment: MutableMapping[str, str] = os.environ
+) -> None:
+    """Silence Ray, and lock a cluster on this machine; call before Ray is imported.
+
+    A local cluster listens on every interface, so it gets a token of its own that exists in the
+    environment of its processes only. (Left alone, Ray writes one to the home directory, which
+    changes later clusters.) Whoever set RAY_AUTH_MODE, or imported Ray, decided already.
+    """
+    for name, value in _ENVIRONMENT.items():
+        environment.setdefault(name, value)
+    if address is None and "RAY_AUTH_MODE" not in environment and "ray" not in sys.modules:
+        environment["RAY_AUTH_MODE"] = "token"
+        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def refuse_bad_address(address: str) -> None:
+    """Check that a Ray cluster may be behind `HOST:PORT`; `auto` is for Ray to resolve.
+
+    Raises:
+        EnvironmentFault: if the address is of another kind, or nobody answers within 2 s.
+    """
+    if address == "auto":
+        return
+    if address.startswith("ray://"):
+        raise EnvironmentFault(
+            f"--address {address!r} is Ray Client, which Ray Tune advises against",
+            hint="run dexsearch on a machine of the cluster with --address HOST:6379",
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise EnvironmentFault(f"--address {address!r} is not HOST:PORT, as in 10.0.0.5:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise EnvironmentFault(
+            f"no Ray cluster answers at {address}: {error}",
+            hint="start one with `ray start --head`, or leave --address out to run here",
+        ) from None

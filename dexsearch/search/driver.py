@@ -1,0 +1,255 @@
+"""The driver of a search: hands out trials, remembers what they report, decides who goes on.
+
+Whatever happens is written to the ledger first and told to the Optuna study second; the display
+hears of it last. Reports are keyed by (trial, epoch), so one that comes twice changes nothing.
+Knows no Ray: a backend asks `next_trial`, passes on each report, and stops what it is told to.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from dexsearch.config.space import Scalar, SearchSpace
+from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.ledger.log import EventLog
+from dexsearch.ledger.study import State, StudyRecord, TrialRecord
+from dexsearch.search.optuna_study import OptunaStudy, end_trial
+from dexsearch.search.progress import Progress
+from dexsearch.search.space import enqueued_params, is_immune, trial_seed
+from dexsearch.search.trial import Assignment, Failure, Record, Report
+
+
+class Backend(Protocol):
+    """Where trials run."""
+
+    def run(self, driver: "StudyDriver") -> None:
+        """Run trials until `driver.next_trial()` is None and none is left.
+
+        A trial whose process is lost is started again a few times, then reported with
+        `driver.lost`. Exceptions of the driver end the search and reach the caller.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class _Trial:
+    """A trial that has not ended."""
+
+    number: int
+    immune: bool
+    config: dict[str, object]
+    values: dict[int, float] = field(default_factory=dict)
+    would_prune_at: int | None = None
+
+
+class StudyDriver:
+    """One search in progress; not safe for use by several threads."""
+
+    def __init__(
+        self, space: SearchSpace, record: StudyRecord, log: EventLog, study: OptunaStudy,
+        *, storage: Path, progress: Progress,
+    ) -> None:  # fmt: skip
+        self.space = space
+        self.stop_requested = False
+        self._log = log
+        self._study = study
+        self._folder = record.folder
+        self._storage = storage
+        self._progress = progress
+        self._n_trials = len(record.trials)
+        self._live: dict[int, _Trial] = {}
+        self._waiting: list[_Trial] = []
+        self._ended: set[int] = {t.number for t in record.trials if t.state != "running"}
+        for trial in record.in_state("running"):
+            self._take_up(trial)
+
+    @property
+    def n_left(self) -> int:
+        """How many trials have not ended, those not yet begun included."""
+        return len(self._live) + max(0, self.space.trials - self._n_trials)
+
+    def request_stop(self) -> None:
+        """Hand out nothing more and stop each running trial at its next report."""
+        self.stop_requested = True
+
+    def next_trial(self) -> Assignment | None:
+        """Return the next trial to run: unfinished ones first, then new ones; None at the end."""
+        while not self.stop_requested:
+            if self._waiting:
+                trial = self._waiting.pop(0)
+                self._log.append({"event": "trial_continued", "trial": trial.number})
+                self._progress.trial_started(trial.number, continued=True, immune=trial.immune)
+                return self._assignment(trial)
+            if self._n_trials >= self.space.trials:
+                return None
+            begun = self._begin()
+            if begun is not None:
+                return self._assignment(begun)
+        return None
+
+    def on_report(self, report: Report) -> bool:
+        """Remember a report; return whether the trial must not take another step."""
+        trial = self._live.get(report.number)
+        if trial is None:
+            return True
+        if report.failure is not None:
+            self._fail(trial, report.failure)
+        elif report.record is not None:
+            self._on_record(trial, report.record)
+        return self.stop_requested or report.number not in self._live
+
+    def lost(self, number: int, reason: str) -> None:
+        """Give up a trial whose process was lost too often."""
+        trial = self._live.get(number)
+        if trial is not None and not self.stop_requested:
+            self._fail(trial, Failure("infrastructure", reason))
+
+    def restarted(self, number: int, reason: str) -> None:
+        """Note that a trial was started again because its process was lost."""
+        self._log.append({"event": "trial_continued", "trial": number, "reason": reason})
+        self._progress.message(f"trial {number}: {reason}; continuing from its checkpoint")
+
+    def _take_up(self, record: TrialRecord) -> None:
+        """Take up an unfinished trial of an earlier process; end it if only that was left."""
+        trial = _Trial(
+            number=record.number,
+            immune=record.immune,
+            config=record.config,
+            values={e: record.value_at(e, self.space.objective) for e in sorted(record.epochs)},
+            would_prune_at=record.would_prune_at,
+        )
+        self._live[trial.number] = trial
+        self._study.attach(trial.number)
+        if record.last_epoch >= self.space.epochs:
+            self._end(trial, "complete")
+        elif record.number < self.space.trials:
+            self._waiting.append(trial)
+        else:
+            del self._live[trial.number]
+
+    def _begin(self) -> _Trial | None:
+        """Ask for a new trial; None if its configuration cannot be trained."""
+        enqueued = enqueued_params(self.space, self._n_trials)
+        number, params = self._study.ask(enqueued)
+        self._n_trials = number + 1
+        trial = _Trial(number, immune=is_immune(self.space, number), config={})
+        problem = None
+        try:
+            seed = trial_seed(self.space, number)
+            trial.config = self.space.config_for(params, seed=seed).model_dump(mode="json")
+        except ConfigurationError as error:
+            problem = str(error)
+        self._write_started(trial, params, enqueued is not None)
+        if problem is not None:
+            self._fail(trial, Failure("configuration", problem))
+            return None
+        return trial
+
+    def _write_started(self, trial: _Trial, params: Mapping[str, Scalar], enqueued: bool) -> None:
+        self._log.append(
+            {
+                "event": "trial_started",
+                "trial": trial.number,
+                "params": params,
+                "config": trial.config,
+                "immune": trial.immune,
+                "enqueued": enqueued,
+            }
+        )
+        self._live[trial.number] = trial
+        self._study.note(trial.number, "immune", trial.immune)
+        self._progress.trial_started(
+            trial.number, continued=False, immune=trial.immune, params=params
+        )
+
+    def _on_record(self, trial: _Trial, record: Record) -> None:
+        epoch, value = int(record["epoch"]), record.get(self.space.objective)
+        if epoch in trial.values:
+            return
+        if value is None:
+            problem = f"its records have no {self.space.objective}; choose another objective"
+            return self._fail(trial, Failure("configuration", problem))
+        if not math.isfinite(value):
+            problem = f"{self.space.objective} is {value} at epoch {epoch}"
+            return self._fail(trial, Failure("numeric", problem))
+        self._log.append(
+            {"event": "epoch", "trial": trial.number, "record": _without_nan(record)}, sync=False
+        )
+        trial.values[epoch] = float(value)
+        if trial.would_prune_at is None:
+            self._study.report(trial.number, epoch, float(value))
+        self._progress.epoch_done(trial.number, epoch, float(value))
+        self._judge(trial, epoch)
+        return None
+
+    def _judge(self, trial: _Trial, epoch: int) -> None:
+        """End a trial that is complete, or that the pruner wants stopped and may stop."""
+        if epoch >= self.space.epochs:
+            self._end(trial, "complete")
+        elif trial.would_prune_at is None and self._study.should_prune(trial.number):
+            if not trial.immune:
+                return self._end(trial, "pruned", reason=f"{self.space.pruner.kind} at {epoch}")
+            trial.would_prune_at = epoch
+            self._log.append({"event": "would_prune", "trial": trial.number, "epoch": epoch})
+            self._study.note(trial.number, "would_prune_at", epoch)
+        return None
+
+    def _fail(self, trial: _Trial, failure: Failure) -> None:
+        if failure.kind == "data":
+            # Every other trial would meet the same data; this one is left to be continued.
+            raise DataError(failure.reason.partition(": ")[2] or failure.reason)
+        log_file = None
+        if failure.last_lines:
+            log_file = self._folder / "logs" / f"trial-{trial.number}.txt"
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            log_file.write_text(failure.last_lines, encoding="utf-8")
+        self._end(trial, "failed", reason=failure.reason, kind=failure.kind)
+        if log_file is not None and failure.kind == "exception":
+            self._progress.message(f"trial {trial.number}: traceback in {log_file}")
+
+    def _end(
+        self, trial: _Trial, state: State, reason: str | None = None, kind: str | None = None
+    ) -> None:
+        checkpoint = self._checkpoint(trial) if state == "complete" else None
+        self._log.append(
+            {
+                "event": "trial_ended",
+                "trial": trial.number,
+                "state": state,
+                "reason": reason,
+                "kind": kind,
+                "checkpoint": checkpoint,
+            }
+        )
+        spared = trial.would_prune_at is not None
+        end_trial(self._study, trial.number, state, trial.values, failure=reason, spared=spared)
+        del self._live[trial.number]
+        self._ended.add(trial.number)
+        last_value = trial.values[max(trial.values)] if trial.values else None
+        self._progress.trial_ended(trial.number, state, last_value, reason)
+
+    def _assignment(self, trial: _Trial) -> Assignment:
+        return Assignment(
+            number=trial.number,
+            config=dict(trial.config),
+            epochs=self.space.epochs,
+            checkpoints=self._storage / "trials" / str(trial.number),
+        )
+
+    def _checkpoint(self, trial: _Trial) -> str | None:
+        """Return where the final weights are: relative if the study's folder holds them."""
+        path = self._storage / "trials" / str(trial.number) / f"{self.space.epochs:05d}"
+        if not path.is_dir():
+            return None
+        inside = path.is_relative_to(self._folder)
+        return str(path.relative_to(self._folder) if inside else path)
+
+
+def _without_nan(record: Record) -> Record:
+    """Return the record with NaN and infinity, which JSON lacks, as null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }

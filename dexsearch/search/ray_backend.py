@@ -1,0 +1,154 @@
+"""Trials on Ray; import it after `cluster.prepare_environment`."""
+
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray import tune
+
+from dexsearch.config.space import ResourcesConfig
+from dexsearch.errors import EnvironmentFault
+from dexsearch.search.bridge import (
+    Bridge,
+    SearchCallback,
+    StudyScheduler,
+    StudySearcher,
+    TrialActor,
+    assignment_of,
+)
+from dexsearch.search.cluster import refuse_bad_address
+from dexsearch.search.driver import StudyDriver
+from dexsearch.search.trial import TrialFunction
+
+MAX_LOSSES = 3
+"""How often a trial is started again after its process was lost."""
+
+_OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epoch
+
+
+@dataclass(frozen=True, slots=True)
+class RayBackend:
+    """Runs as many trials at once as the cluster has room for."""
+
+    function: TrialFunction
+    resources: ResourcesConfig
+    scratch: Path
+    """Tune's own folder: emptied first, removed at the end, never read."""
+    address: str | None = None
+    on_setup: Callable[[], None] = lambda: None
+
+    def run(self, driver: StudyDriver) -> None:
+        """Run trials until the driver has no more."""
+        with ray_cluster(self.address):
+            self.run_on(driver)
+
+    def run_on(self, driver: StudyDriver) -> None:
+        """Run trials on the cluster that this process has joined."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        bridge = Bridge(driver, self.function)
+        try:
+            self._tuner(bridge, driver.n_left).fit()
+        finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        bridge.raise_fault()
+
+    def _tuner(self, bridge: Bridge, n_trials: int) -> tune.Tuner:
+        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        request = {
+            "cpu": float(self.resources.cpus),
+            "gpu": _gpus_per_trial(self.resources, total),
+        }
+        return tune.Tuner(
+            tune.with_resources(TrialActor, request),
+            tune_config=tune.TuneConfig(
+                search_alg=StudySearcher(bridge),
+                scheduler=StudyScheduler(bridge),
+                num_samples=-1,
+                max_concurrent_trials=min(n_slots(total, request), n_trials),
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: f"trial-{assignment_of(trial).number}",
+            ),
+            run_config=tune.RunConfig(
+                name="search",
+                storage_path=str(self.scratch.resolve()),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=MAX_LOSSES),
+                callbacks=[SearchCallback(bridge, self.on_setup)],
+                verbose=0,
+            ),
+        )
+
+
+def n_slots(total: dict[str, float], request: dict[str, float]) -> int:
+    """Return how many trials fit into a cluster at once.
+
+    Raises:
+        EnvironmentFault: if not even one does.
+    """
+    slots = min(
+        int(total.get(name.upper(), 0.0) / amount) for name, amount in request.items() if amount
+    )
+    if slots < 1:
+        asked = ", ".join(f"{amount:g} {name}" for name, amount in request.items() if amount)
+        there = ", ".join(f"{total.get(name.upper(), 0.0):g} {name}" for name in request)
+        raise EnvironmentFault(
+            f"a trial needs {asked}, and the cluster has {there}",
+            hint="lower resources.cpus or resources.gpus in the search space",
+        )
+    return slots
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Join the cluster at `address`, or start one on this machine; leave it, or stop it."""
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # A folder of its own, so that nothing is left, and short, because sockets lie in it.
+    scratch = tempfile.mkdtemp(prefix="dexsearch-ray-") if address is None else None
+    try:
+        if scratch is not None:
+            _start(scratch)
+        elif address is not None:
+            refuse_bad_address(address)
+            _join(address)
+        yield
+    finally:
+        ray.shutdown()
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start(scratch: str) -> None:
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=scratch,
+        )
+    except (RuntimeError, OSError, TimeoutError) as error:
+        raise EnvironmentFault(f"Ray does not start on this machine: {error}") from error
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, TimeoutError) as error:
+        raise EnvironmentFault(
+            f"cannot join the Ray cluster at {address}: {error}",
+            hint="with a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+        ) from error
+
+
+def _gpus_per_trial(resources: ResourcesConfig, total: dict[str, float]) -> float:
+    if resources.gpus == "auto":
+        return 1.0 if total.get("GPU", 0.0) >= 1 else 0.0
+    return float(resources.gpus)

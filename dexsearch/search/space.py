@@ -1,0 +1,121 @@
+"""A search space as Optuna sees it, and the seeds and immune trials that follow from it."""
+
+import hashlib
+import random
+import warnings
+from collections.abc import Mapping
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from dexsearch.config.space import Distribution, FloatRange, IntRange, Scalar, SearchSpace
+from dexsearch.errors import ConfigurationError
+
+ADVERSARIAL = "loss.adversarial"
+
+
+def distribution_of(distribution: Distribution) -> BaseDistribution:
+    """Translate one distribution of a search space to Optuna's."""
+    if isinstance(distribution, IntRange):
+        return IntDistribution(*distribution.int, log=distribution.log)
+    if isinstance(distribution, FloatRange):
+        return FloatDistribution(*distribution.float, log=distribution.log)
+    return CategoricalDistribution(distribution.choice)
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Translate every searched key."""
+    return {key: distribution_of(value) for key, value in space.search.items()}
+
+
+def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Scalar]:
+    """Draw the searched parameters of one trial.
+
+    A trial without an adversarial loss has no discriminator, so none of its parameters is drawn:
+    otherwise the sampler would learn from values that changed nothing.
+    """
+    params: dict[str, Scalar] = {}
+    keys = sorted(space.search, key=lambda key: key != ADVERSARIAL)
+    for key in keys:
+        loss = params.get(ADVERSARIAL, space.fixed.get(ADVERSARIAL))
+        if key.startswith("discriminator.") and loss == "none":
+            continue
+        params[key] = _suggest_one(trial, key, distribution_of(space.search[key]))
+    return {key: params[key] for key in space.search if key in params}
+
+
+def _suggest_one(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Scalar:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=UserWarning)  # categories of mixed types
+        match distribution:
+            case IntDistribution(low=low, high=high, log=log):
+                return trial.suggest_int(key, low, high, log=log)
+            case FloatDistribution(low=low, high=high, log=log):
+                return trial.suggest_float(key, low, high, log=log)
+            case CategoricalDistribution(choices=choices):
+                value: Scalar = trial.suggest_categorical(key, choices)  # type: ignore[assignment]
+                return value
+    raise TypeError(f"no suggestion for {distribution!r}")
+
+
+def refuse_bad_enqueued(space: SearchSpace) -> None:
+    """Check that every enqueued value can be drawn from the space.
+
+    Raises:
+        ConfigurationError: naming the first value that cannot.
+    """
+    known = distributions(space)
+    for place, params in enumerate(space.enqueue):
+        for key, value in params.items():
+            if not _contains(known[key], value):
+                raise ConfigurationError(
+                    f"enqueue[{place}]: {key}={value!r} is not in the searched "
+                    f"{space.search[key].model_dump(exclude_defaults=True)}; widen the range or "
+                    "change the value"
+                )
+
+
+def _contains(distribution: BaseDistribution, value: Scalar) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (ValueError, TypeError):
+        return False
+
+
+def derived_seed(*parts: int | str) -> int:
+    """Return a seed in [0, 2^31) that follows from `parts` and from nothing else."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def trial_seed(space: SearchSpace, number: int) -> int:
+    """Return the seed of the initial weights and batch order of a trial."""
+    return derived_seed(space.sampler.seed, "trial", number)
+
+
+def is_immune(space: SearchSpace, number: int) -> bool:
+    """Tell whether a trial is never stopped, so that pruning can be audited.
+
+    Each consecutive block of `pruner.immune_every` trials has exactly one such trial, at a
+    place drawn from the sampler's seed, and never among the enqueued ones.
+    """
+    every = space.pruner.immune_every
+    if every == 0 or space.pruner.kind == "none":
+        return False
+    block = number // every
+    candidates = range(max(block * every, len(space.enqueue)), (block + 1) * every)
+    if not candidates:
+        return False
+    return number == random.Random(derived_seed(space.sampler.seed, "immune", block)).choice(
+        candidates
+    )
+
+
+def enqueued_params(space: SearchSpace, number: int) -> Mapping[str, Scalar] | None:
+    """Return what the space wants tried as trial `number`, if anything."""
+    return space.enqueue[number] if number < len(space.enqueue) else None

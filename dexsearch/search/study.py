@@ -1,0 +1,136 @@
+"""Begin or continue a search; the one function that the rest of dexsearch calls."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from dexsearch.config.space import SearchSpace
+from dexsearch.ledger.log import Event, EventLog
+from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
+from dexsearch.search.cluster import prepare_environment
+from dexsearch.search.continuation import StudyRequest, refuse_changed
+from dexsearch.search.driver import Backend, StudyDriver
+from dexsearch.search.optuna_study import open_study
+from dexsearch.search.progress import Progress, progress_for
+from dexsearch.search.signals import StopOnSignals
+from dexsearch.search.space import refuse_bad_enqueued
+from dexsearch.training.metrics import METRIC_DEFINITION
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOutcome:
+    """What a call of `run_study` left: the study, and the exit code of a signal that ended it."""
+
+    record: StudyRecord
+    interrupted: int | None = None
+    """130 after Ctrl-C, 143 after SIGTERM or SIGUSR1; None if the search came to its end."""
+    at_once: bool = False
+    """Whether a second signal asked to stop without any delay."""
+
+
+def run_study(
+    space: SearchSpace,
+    *,
+    study: str,
+    folder: Path,
+    dataset: Path,
+    dataset_digest: str,
+    size_px: tuple[int, int],
+    storage: Path | None = None,
+    address: str | None = None,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
+) -> StudyOutcome:
+    """Run a search to its total number of trials, from wherever its ledger says that it is.
+
+    The same call after Ctrl-C, a kill or a power cut continues the same search: unfinished
+    trials first, each from its newest valid checkpoint. A signal does not raise; it shows in
+    the outcome, so that the caller can still register what is complete.
+
+    Args:
+        space: what to search; `space.trials` is the total, earlier trials included.
+        study: name of the study.
+        folder: the study's folder; made if it is missing.
+        dataset: the dataset's folder, as every worker sees it.
+        dataset_digest: what must not change while the study lives.
+        size_px: height and width of the images.
+        storage: where checkpoints go, in a folder named like the study; otherwise `folder`.
+        address: `HOST:PORT` of a Ray cluster; otherwise one is started here.
+        progress: a display; otherwise the one that fits standard error.
+        backend: where trials run; otherwise real training on Ray.
+
+    Raises:
+        ConfigurationError: if the study was begun as another search.
+        StudyBusy: if another process works on it.
+        EnvironmentFault: if Ray cannot be started or joined.
+        DataError: if the dataset cannot be used.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    refuse_bad_enqueued(space)
+    request = StudyRequest(study, space, dataset, dataset_digest, size_px, METRIC_DEFINITION)
+    display = progress or progress_for()
+    with EventLog(folder / LEDGER_NAME) as log, _closing(display):
+        events = _opened_events(log, request, folder)
+        record = study_from_events(events, folder)
+        display.opened(record, trials=space.trials, epochs=space.epochs)
+        driver = StudyDriver(
+            space,
+            record,
+            log,
+            open_study(folder, record, events, space),
+            storage=folder if storage is None else storage.resolve() / study,
+            progress=display,
+        )
+        signals = StopOnSignals(driver.request_stop)
+        at_once = False
+        if driver.n_left:
+            runner = backend or _ray(space, dataset, folder, address, signals)
+            with signals, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of Ray and Optuna, about themselves
+                try:
+                    runner.run(driver)
+                except KeyboardInterrupt:
+                    at_once = True
+    code = 130 if at_once and signals.exit_code is None else signals.exit_code
+    return StudyOutcome(read_study(folder), interrupted=code, at_once=at_once)
+
+
+def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[Event]:
+    """Return the ledger's events, after writing what is asked for where that is new."""
+    events = list(log.events_at_opening)
+    asked = request.as_event()
+    if any(event["event"] == "study" for event in events):
+        record = study_from_events(events, folder)
+        refuse_changed(record, request)
+        known = {"space": record.space, "dataset": record.dataset}
+        if known == {key: asked[key] for key in known}:
+            return events
+    return [*events, log.append(asked)]
+
+
+def _ray(
+    space: SearchSpace, dataset: Path, folder: Path, address: str | None, signals: StopOnSignals
+) -> Backend:
+    prepare_environment(address)
+    from dexsearch.search.ray_backend import RayBackend  # noqa: PLC0415  (environment first)
+    from dexsearch.search.training_trials import TrainingTrials  # noqa: PLC0415
+
+    return RayBackend(
+        function=TrainingTrials(dataset.resolve(), cpus=space.resources.cpus),
+        resources=space.resources,
+        scratch=folder / "tune",
+        address=address,
+        on_setup=signals.install,
+    )
+
+
+@contextmanager
+def _closing(progress: Progress) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        progress.closed()

@@ -1,0 +1,39 @@
+"""The trial function of a real search: open the dataset once, then train what is assigned."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from dexsearch.config.trial import Task, TrialConfig
+from dexsearch.data.pairs import TrainingData, load_training_data
+from dexsearch.data.store import open_dataset
+from dexsearch.search.trial import Assignment, Record
+from dexsearch.training.loop import train
+
+
+class TrainingTrials:
+    """Trains assigned configurations on one dataset, which it loads in the worker."""
+
+    def __init__(self, dataset: Path, *, cpus: int) -> None:
+        self._dataset = dataset
+        self._cpus = cpus
+        self._data: dict[Task, TrainingData] = {}
+
+    def __call__(self, assignment: Assignment) -> Iterator[Record]:
+        """Yield the record of each epoch, those of an earlier process first."""
+        torch.set_num_threads(self._cpus)
+        config = TrialConfig.model_validate(assignment.config)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if config.task not in self._data:
+            dataset = open_dataset(self._dataset)
+            self._data[config.task] = load_training_data(dataset, config.task, device)
+        records = train(
+            config,
+            self._data[config.task],
+            epochs=assignment.epochs,
+            device=device,
+            checkpoints=assignment.checkpoints,
+        )
+        for record in records:
+            yield record.as_dict()
