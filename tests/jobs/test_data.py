@@ -1,0 +1,116 @@
+import itertools
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dexsearch.data.splits import split_poses, split_subjects
+from dexsearch.data.store import Dataset, Sample, write_dataset
+from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.jobs.data import (
+    describe,
+    import_dataset,
+    make_from_ct,
+    open_named,
+    show_dataset,
+)
+
+SIZE_PX = 32
+TURNS = tuple((0.0, 0.0, float(z)) for z in range(0, 180, 15))
+
+
+def make(subject: str, pose: tuple[float, float, float]) -> Sample:
+    rng = np.random.default_rng([len(subject), int(pose[2])])
+    image, bone, tissue = rng.normal(5, 1, (3, SIZE_PX, SIZE_PX)).astype(np.float32)
+    mask = np.pad(np.ones((26, 26), dtype=bool), 3)
+    return Sample(subject, pose, input=image, bone=bone, tissue=tissue, mask=mask)
+
+
+def write(path: Path, subjects: tuple[str, ...]) -> Dataset:
+    split = split_subjects(subjects, seed=0) if len(subjects) > 2 else split_poses(TURNS)
+    return write_dataset(
+        path,
+        (make(*one) for one in itertools.product(subjects, TURNS)),
+        split,
+        kind="phantom",
+        pixel_mm=None,
+        units=dict.fromkeys(("input", "bone", "tissue"), "cm"),
+        source={},
+    )
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Dataset:
+    return write(tmp_path / "workspace" / "datasets" / "cohort", ("a", "bb", "ccc", "dddd"))
+
+
+def test_info_holds_counts_split_digest_and_baselines(cohort: Dataset) -> None:
+    info = describe(cohort, with_baselines=True)
+    assert (info.images, info.subjects) == (48, 4)
+    assert info.digest == cohort.manifest.digest
+    assert info.split["holdout"] == {"images": 12, "subjects": 1}
+    assert info.split["warning"] is None
+    assert set(info.baselines or {}) == {"identity_affine", "nearest_pose", "constant"}
+    assert all(set(scores) == {"bone", "tissue"} for scores in (info.baselines or {}).values())
+    assert {"images", "subjects", "split", "digest", "baselines"} <= set(asdict(info))
+
+
+def test_info_for_people_names_every_number(cohort: Dataset) -> None:
+    text = str(describe(cohort, with_baselines=True))
+    assert "48 of 4 subjects, 32 x 32 px" in text
+    assert "nearest_pose" in text
+    assert "one volume" not in text
+    assert "masked SSIM" not in str(describe(cohort, with_baselines=False))
+
+
+def test_one_volume_is_said_to_leak_less_but_not_nothing(tmp_path: Path) -> None:
+    info = describe(write(tmp_path / "ct", ("patient",)), with_baselines=False)
+    assert "leaks less, not nothing" in info.split["warning"]
+    assert "leaks less, not nothing" in str(info)
+    assert "1 subject," in str(info)
+
+
+def test_a_dataset_is_found_by_path_or_by_name(cohort: Dataset) -> None:
+    workspace = cohort.path.parent.parent
+    for name in (cohort.path, Path("cohort"), Path("datasets/cohort")):
+        assert open_named(name, workspace).manifest == cohort.manifest
+    with pytest.raises(DataError, match="'nowhere' does not exist"):
+        open_named(Path("nowhere"), workspace)
+
+
+def test_the_contact_sheet_stands_beside_the_dataset(cohort: Dataset) -> None:
+    before = sorted(cohort.path.rglob("*"))
+    sheet = show_dataset(cohort, None, n_images=8)
+    assert sheet.path == cohort.path.parent / "cohort.png"
+    assert str(sheet) == str(sheet.path)
+    with Image.open(sheet.path) as picture:
+        assert picture.width > 2 * picture.height
+    assert sorted(cohort.path.rglob("*")) == before
+
+
+def test_the_contact_sheet_never_shows_the_holdout(cohort: Dataset, tmp_path: Path) -> None:
+    for path in (cohort.path / "holdout").iterdir():
+        path.unlink()
+    sheet = show_dataset(cohort, tmp_path / "new" / "sheet.png", n_images=1000)
+    assert sheet.images == 36
+    assert sheet.path.is_file()
+
+
+@pytest.mark.parametrize("poses", ["0", "-3", "many", "1.5", "xray_gan", ""])
+def test_a_wrong_number_of_poses_is_refused(tmp_path: Path, poses: str) -> None:
+    with pytest.raises(ConfigurationError, match="or xray-gan"):
+        make_from_ct(tmp_path / "out", [tmp_path / "ct.nii"], poses=poses, size_px=32)
+
+
+def test_an_import_is_a_dataset(tmp_path: Path) -> None:
+    y, x = np.mgrid[0:40, 0:36]
+    body = (y - 20) ** 2 + (x - 18) ** 2 < 15**2
+    for folder, (_, _, z) in itertools.product(("input", "bone", "tissue"), TURNS):
+        (tmp_path / "src" / folder).mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "src" / folder / f"0_0_{z:.0f}.npy", body * (5 + np.sin(x + z)))
+    dataset = import_dataset(tmp_path / "out", tmp_path / "src", size_px=32)
+    info = describe(dataset, with_baselines=True)
+    assert info.kind == "import"
+    assert (info.baselines or {})["identity_affine"]["bone"] == pytest.approx(1.0, abs=1e-3)
