@@ -1,0 +1,46 @@
+import json
+
+import pytest
+
+from dexsearch.data.manifest import ImageInfo, as_json_values, dataset_digest, read_manifest
+from dexsearch.data.store import Dataset
+
+FILES = {"train/bone.npy": "aa", "train/input.npy": "bb"}
+IMAGES = {"train": (ImageInfo("a", (0.0, 0.0, 5.0)),), "validation": (), "holdout": ()}
+
+
+def test_a_manifest_is_read_as_it_was_written(dataset: Dataset) -> None:
+    path = dataset.path / "manifest.json"
+    assert read_manifest(dataset.path) == dataset.manifest
+    assert dataset.manifest.to_json() == path.read_text()
+    assert json.loads(path.read_text())["source"]["kvp"] == [60.0, 120.0]
+
+
+def test_the_manifest_names_no_place_and_no_time(dataset: Dataset) -> None:
+    text = (dataset.path / "manifest.json").read_text()
+    assert str(dataset.path.parent) not in text
+    assert "time" not in json.loads(text)
+
+
+def test_the_digest_does_not_depend_on_the_order_of_the_files() -> None:
+    backwards = dict(reversed(FILES.items()))
+    assert dataset_digest(FILES, IMAGES, (8, 8)) == dataset_digest(backwards, IMAGES, (8, 8))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (FILES | {"train/bone.npy": "ac"}, IMAGES, (8, 8)),
+        (FILES, IMAGES | {"train": (ImageInfo("b", (0.0, 0.0, 5.0)),)}, (8, 8)),
+        (FILES, {**IMAGES, "train": (), "validation": IMAGES["train"]}, (8, 8)),
+        (FILES, IMAGES, (8, 9)),
+    ],
+)
+def test_the_digest_depends_on_files_split_and_size(other: tuple) -> None:  # type: ignore[type-arg]
+    assert dataset_digest(*other) != dataset_digest(FILES, IMAGES, (8, 8))
+
+
+def test_json_values_survive_a_round_trip() -> None:
+    values = as_json_values({"a": (1, 2.5), "b": None})
+    assert values == {"a": [1, 2.5], "b": None}
+    assert as_json_values(values) == values

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from dexsearch.data.statistics import data_range, mean_and_std
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.gamma(2.0, 3.0, (70, 20, 20)).astype(np.float32)
+MASK = RNG.random(IMAGES.shape) < 0.4
+
+
+def test_mean_and_std_are_those_of_the_pixels_in_the_mask() -> None:
+    mean, std = mean_and_std(IMAGES, MASK)
+    values = IMAGES[MASK].astype(np.float64)
+    assert mean == pytest.approx(values.mean(), rel=1e-9)
+    assert std == pytest.approx(values.std(), rel=1e-9)
+
+
+def test_the_data_range_is_the_distance_of_two_percentiles() -> None:
+    low, high = np.percentile(IMAGES[MASK], (0.1, 99.9))
+    span = float(np.ptp(IMAGES[MASK]))
+    assert data_range(IMAGES, MASK) == pytest.approx(high - low, abs=0.005 * span)
+
+
+def test_a_constant_image_has_no_data_range() -> None:
+    assert data_range(np.ones_like(IMAGES), MASK) == 0.0
+
+
+def test_images_with_an_empty_mask_are_passed_over() -> None:
+    mask = MASK.copy()
+    mask[:40] = False
+    assert mean_and_std(IMAGES, mask) == mean_and_std(IMAGES[40:], MASK[40:])
