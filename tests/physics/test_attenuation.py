@@ -1,0 +1,129 @@
+"""Attenuation against published values and against an independent table."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dexsearch.physics.attenuation import (
+    Material,
+    cortical_bone_hu,
+    density_g_per_cm3,
+    detected_beam,
+    effective_attenuation_per_cm,
+    linear_attenuation_per_cm,
+    mass_attenuation_cm2_per_g,
+    mean_detected_energy_kev,
+    tube_spectrum,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("DEXSEARCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+ORACLE = SHARED / "xray_tables.npz"
+needs_oracle = pytest.mark.skipif(not ORACLE.is_file(), reason=f"no oracle at {ORACLE}")
+
+ORACLE_NAMES = {
+    "soft_tissue": "soft_tissue_icru44",
+    "cortical_bone": "cortical_bone_icru44",
+    "adipose": "adipose_icru44",
+    "water": "water",
+    "csi": "csi",
+    "aluminium": "aluminium",
+    "copper": "copper",
+    "tin": "tin",
+}
+
+
+@pytest.mark.parametrize(("material", "cm2_per_g"), [("water", 0.2059), ("cortical_bone", 0.3148)])
+def test_mass_attenuation_at_60_kev_is_the_published_one(
+    material: Material, cm2_per_g: float
+) -> None:
+    assert mass_attenuation_cm2_per_g(material, 60.0) == pytest.approx(cm2_per_g, rel=1e-3)
+
+
+@needs_oracle
+@pytest.mark.parametrize("material", sorted(ORACLE_NAMES))
+def test_mass_attenuation_agrees_with_the_oracle_everywhere(material: Material) -> None:
+    with np.load(ORACLE, allow_pickle=False) as oracle:
+        expected = oracle[f"mu_rho/{ORACLE_NAMES[material]}/total"]
+        ours = mass_attenuation_cm2_per_g(material, oracle["energy_keV"])
+    np.testing.assert_allclose(ours, expected, rtol=1e-3)
+
+
+@needs_oracle
+@pytest.mark.parametrize("kvp", [60.0, 70.0, 80.0, 90.0, 100.0, 110.0, 120.0, 130.0, 140.0])
+def test_tube_spectra_agree_with_the_oracle(kvp: float) -> None:
+    with np.load(ORACLE, allow_pickle=False) as oracle:
+        expected = oracle[f"spectrum/{kvp:.0f}kVp_2.5mmAl"].astype(np.float64)
+    ours = tube_spectrum(kvp).fluence_per_cm2_mas
+    np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-6 * expected.max())
+
+
+@pytest.mark.parametrize(
+    ("kvp", "kev", "soft", "bone", "hu"),
+    [
+        (60.0, 46.4, 0.260, 1.03, 3187.0),
+        (80.0, 55.9, 0.233, 0.768, 2479.0),
+        (120.0, 68.4, 0.213, 0.600, 1966.0),
+        (140.0, 73.2, 0.209, 0.565, 1857.0),
+    ],
+)
+def test_effective_numbers_behind_18_cm_are_the_measured_ones(
+    kvp: float, kev: float, soft: float, bone: float, hu: float
+) -> None:
+    assert mean_detected_energy_kev(kvp) == pytest.approx(kev, abs=0.06)
+    assert effective_attenuation_per_cm("soft_tissue", kvp) == pytest.approx(soft, rel=3e-3)
+    assert effective_attenuation_per_cm("cortical_bone", kvp) == pytest.approx(bone, rel=3e-3)
+    assert cortical_bone_hu(kvp) == pytest.approx(hu, abs=2)
+
+
+def test_densities_are_those_of_icru_44() -> None:
+    assert density_g_per_cm3("soft_tissue") == 1.06
+    assert density_g_per_cm3("cortical_bone") == 1.92
+    assert density_g_per_cm3("adipose") == 0.95
+
+
+def test_a_tube_voltage_between_tables_lies_between_its_neighbours() -> None:
+    means = [mean_detected_energy_kev(kvp) for kvp in (80.0, 83.0, 87.0, 90.0)]
+    assert means == sorted(means)
+    spectrum = tube_spectrum(83.0)
+    assert spectrum.fluence_per_cm2_mas[spectrum.energy_kev > 83].sum() == 0.0
+
+
+@pytest.mark.parametrize("kvp", [59.9, 140.1, float("nan")])
+def test_a_tube_voltage_outside_the_tables_is_refused(kvp: float) -> None:
+    with pytest.raises(ValueError, match=r"60 to 140 kVp"):
+        tube_spectrum(kvp)
+
+
+def test_an_energy_outside_the_tables_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"5\.\.150 keV"):
+        mass_attenuation_cm2_per_g("water", 160.0)
+
+
+def test_a_filter_attenuates_by_beer_and_lambert() -> None:
+    bare, filtered = tube_spectrum(100.0), tube_spectrum(100.0, filters_mm={"copper": 0.3})
+    kept = bare.fluence_per_cm2_mas > 0
+    ratio = filtered.fluence_per_cm2_mas[kept] / bare.fluence_per_cm2_mas[kept]
+    mu = linear_attenuation_per_cm("copper", bare.energy_kev[kept])
+    np.testing.assert_allclose(ratio, np.exp(-mu * 0.03), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kvp", "limit"), [(60.0, 2e-3), (80.0, 7e-4), (120.0, 5e-4), (140.0, 5e-4)]
+)
+def test_bins_of_2_kev_keep_the_log_projection(kvp: float, limit: float) -> None:
+    coarse, fine = detected_beam(kvp, bin_kev=2), detected_beam(kvp, bin_kev=1)
+    for soft in (0.0, 1.0, 5.0, 15.0, 25.0):
+        for bone in (0.0, 0.3, 1.0):
+            logs = [
+                -np.log(
+                    np.average(
+                        np.exp(-soft * beam.mu_soft_per_cm - bone * beam.mu_bone_per_cm),
+                        weights=beam.quanta_per_cm2_mas * beam.energy_kev,
+                    )
+                )
+                for beam in (coarse, fine)
+            ]
+            assert abs(logs[0] - logs[1]) < limit

@@ -1,0 +1,26 @@
+"""Pose sets."""
+
+import numpy as np
+
+from dexsearch.physics.poses import cohort_poses, sweep_poses, xray_gan_poses
+
+
+def test_the_grid_of_xray_gan_has_900_different_poses() -> None:
+    poses = xray_gan_poses()
+    assert len(set(poses)) == 900
+    assert (-30.0, 15.0, 175.0) in poses
+
+
+def test_cohort_poses_reach_from_side_to_side_and_stay_small_in_tilt() -> None:
+    poses = np.array(cohort_poses(20, np.random.default_rng(0)))
+    assert np.abs(poses).max(axis=0).tolist() <= [10.0, 8.0, 40.0]
+    assert np.histogram(poses[:, 2], bins=4, range=(-40, 40))[0].tolist() == [5, 5, 5, 5]
+
+
+def test_a_sweep_covers_the_half_circle() -> None:
+    turns = [pose[2] for pose in sweep_poses(36, np.random.default_rng(0))]
+    assert turns == [5.0 * k for k in range(36)]
+
+
+def test_poses_follow_from_the_seed() -> None:
+    assert cohort_poses(5, np.random.default_rng(1)) == cohort_poses(5, np.random.default_rng(1))
