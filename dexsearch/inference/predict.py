@@ -88,7 +88,12 @@ def load_predictor(package: Package, device: torch.device | None = None) -> Pred
             hint="use the dexsearch version that wrote it",
         ) from None
     generator.eval().requires_grad_(requires_grad=False)
-    generator = generator.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator.to(place)
+    for parameter in generator.parameters():
+        if (
+            parameter.dim() == 4
+        ):  # as in training, where it is faster: equal bits need equal layout
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return Predictor(package.card, generator, normalization, config.generator.depth, place)
 
 

@@ -129,16 +129,16 @@ def _stem(image_path: Path, output: Path) -> Path:
 def _write(
     stem: Path, predicted: "dict[str, NDArray[np.float32]]", predictor: "Predictor"
 ) -> tuple[Path, ...]:
-    """Write each target; black is nothing, white the target's data range or its maximum."""
+    """Write the targets, each as numbers and as a picture."""
+    from dexsearch.figures.canvas import display_window
     from dexsearch.images.writing import write_npy, write_png
 
     files: list[Path] = []
-    for target, data_range in zip(
-        predictor.card.targets, predictor.normalization.data_ranges, strict=True
-    ):
-        image = predicted[target]
-        base = stem.parent / f"{stem.name}_{target}"
-        white = max(data_range, float(image.max()))
-        files.append(write_npy(base.with_name(f"{base.name}.npy"), image))
-        files.append(write_png(base.with_name(f"{base.name}.png"), image, window=(0.0, white)))
+    for target, image in predicted.items():
+        low, high = display_window([image])
+        if predictor.card.units.get(target) == "cm":
+            low, high = 0.0, max(high, 0.1)  # black is no material at all
+        name = f"{stem.name}_{target}"
+        files.append(write_npy(stem.parent / f"{name}.npy", image))
+        files.append(write_png(stem.parent / f"{name}.png", image, window=(low, high)))
     return tuple(files)

@@ -17,6 +17,9 @@ from dexsearch.registry.mirror import sync_study, sync_workspace
 from dexsearch.registry.store import register
 from dexsearch.registry.tracking import tracking_uri
 
+MakeStudy = Callable[..., StudyRecord]
+MakePackage = Callable[..., Package]
+
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
@@ -66,9 +69,7 @@ def shown(workspace: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_trials_become_child_runs_with_their_states(
-    tmp_path: Path, make_study: Callable[..., StudyRecord]
-) -> None:
+def test_trials_become_child_runs_with_their_states(tmp_path: Path, make_study: MakeStudy) -> None:
     sync_study(tmp_path, make_study("complete", "pruned", "failed", "running"))
     found = runs(tmp_path)
     states = {name: run.info.status for name, run in found.items()}
@@ -94,7 +95,7 @@ def test_trials_become_child_runs_with_their_states(
 
 
 def test_syncing_again_changes_nothing(
-    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
+    tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
     study = make_study("complete", "pruned")
     register(tmp_path, [make_package(0, 0.8)])
@@ -106,9 +107,7 @@ def test_syncing_again_changes_nothing(
     assert len(before["ribs-0000"][6]["val_ssim"]) == 3
 
 
-def test_news_are_added_to_the_same_runs(
-    tmp_path: Path, make_study: Callable[..., StudyRecord]
-) -> None:
+def test_news_are_added_to_the_same_runs(tmp_path: Path, make_study: MakeStudy) -> None:
     sync_study(tmp_path, make_study("running", epochs=2))
     first = runs(tmp_path)
     shutil.rmtree(tmp_path / "studies")
@@ -122,7 +121,7 @@ def test_news_are_added_to_the_same_runs(
 
 
 def test_a_deleted_database_comes_back(
-    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
+    tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
     make_study("complete", "pruned")
     register(tmp_path, [make_package(0, 0.8), make_package(7, 0.6, study="lost")])
@@ -138,7 +137,7 @@ def test_a_deleted_database_comes_back(
 
 
 def test_versions_aliases_and_pictures_are_in_mlflow(
-    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
+    tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
     make_study("complete", "complete")
     package = make_package(1, 0.8)
@@ -158,7 +157,7 @@ def test_versions_aliases_and_pictures_are_in_mlflow(
 
 
 def test_an_alias_moved_by_hand_follows_the_registry_again(
-    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
+    tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
     make_study("complete", "complete")
     register(tmp_path, [make_package(1, 0.8), make_package(0, 0.7)])
@@ -175,7 +174,7 @@ def test_an_alias_moved_by_hand_follows_the_registry_again(
 
 
 def test_a_version_registered_by_hand_is_told(
-    tmp_path: Path, make_study: Callable[..., StudyRecord], make_package: Callable[..., Package]
+    tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
     make_study("complete")
     register(tmp_path, [make_package(0, 0.8)])
@@ -186,9 +185,7 @@ def test_a_version_registered_by_hand_is_told(
         sync_workspace(tmp_path)
 
 
-def test_a_damaged_database_is_told_at_once(
-    tmp_path: Path, make_study: Callable[..., StudyRecord]
-) -> None:
+def test_a_damaged_database_is_told_at_once(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study("complete")
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(EnvironmentFault, match=r"mlflow.db"):
@@ -196,7 +193,7 @@ def test_a_damaged_database_is_told_at_once(
 
 
 def test_a_study_that_begins_just_now_is_passed_over(
-    tmp_path: Path, make_study: Callable[..., StudyRecord]
+    tmp_path: Path, make_study: MakeStudy
 ) -> None:
     make_study("complete")
     (tmp_path / "studies" / "new").mkdir()
@@ -206,7 +203,7 @@ def test_a_study_that_begins_just_now_is_passed_over(
 
 
 def test_a_database_deleted_while_it_is_open_is_told(
-    tmp_path: Path, make_study: Callable[..., StudyRecord]
+    tmp_path: Path, make_study: MakeStudy
 ) -> None:
     study = make_study("complete")
     sync_study(tmp_path, study)

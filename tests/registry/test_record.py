@@ -9,12 +9,14 @@ from dexsearch.inference.package import Package
 from dexsearch.registry.record import read_registry
 from dexsearch.registry.store import register
 
+MakePackage = Callable[..., Package]
+
 
 def test_a_workspace_without_log_has_an_empty_registry(tmp_path: Path) -> None:
     assert read_registry(tmp_path).versions == ()
 
 
-def test_a_name_means_its_champion(tmp_path: Path, make_package: Callable[..., Package]) -> None:
+def test_a_name_means_its_champion(tmp_path: Path, make_package: MakePackage) -> None:
     register(tmp_path, [make_package(0, 0.8), make_package(1, 0.7)])
     registry = read_registry(tmp_path)
     champion = registry.find("dexsearch-bone")
@@ -28,7 +30,7 @@ def test_a_name_means_its_champion(tmp_path: Path, make_package: Callable[..., P
     "wanted", ["dexsearch-bone/7", "dexsearch-bone/x", "dexsearch-bone@winner", "dexsearch-bone/"]
 )
 def test_an_unknown_version_or_alias_lists_the_known_ones(
-    tmp_path: Path, make_package: Callable[..., Package], wanted: str
+    tmp_path: Path, make_package: MakePackage, wanted: str
 ) -> None:
     register(tmp_path, [make_package(0, 0.8)])
     with pytest.raises(NotRegistered, match="versions 1 and the aliases champion") as caught:
@@ -37,7 +39,7 @@ def test_an_unknown_version_or_alias_lists_the_known_ones(
 
 
 def test_an_unknown_name_lists_the_known_ones_and_guesses(
-    tmp_path: Path, make_package: Callable[..., Package]
+    tmp_path: Path, make_package: MakePackage
 ) -> None:
     register(tmp_path, [make_package(0, 0.8)])
     with pytest.raises(NotRegistered, match="known names: dexsearch-bone") as caught:
@@ -52,7 +54,7 @@ def test_control_characters_in_a_wanted_name_are_escaped(tmp_path: Path) -> None
 
 
 def test_scores_of_other_data_are_in_another_group_the_newest_first(
-    tmp_path: Path, make_package: Callable[..., Package]
+    tmp_path: Path, make_package: MakePackage
 ) -> None:
     register(tmp_path, [make_package(0, 0.9)])
     register(
@@ -63,9 +65,7 @@ def test_scores_of_other_data_are_in_another_group_the_newest_first(
     assert [[v.trial for v in g] for g in read_registry(tmp_path).groups("bone")] == [[1], [0]]
 
 
-def test_the_best_of_a_group_comes_first(
-    tmp_path: Path, make_package: Callable[..., Package]
-) -> None:
+def test_the_best_of_a_group_comes_first(tmp_path: Path, make_package: MakePackage) -> None:
     register(tmp_path, [make_package(0, 0.5), make_package(1, 0.9), make_package(2, 0.7)])
     (group,) = read_registry(tmp_path).groups()
     assert [version.trial for version in group] == [1, 2, 0]

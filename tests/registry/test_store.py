@@ -9,9 +9,11 @@ from dexsearch.ledger.log import read_events
 from dexsearch.registry.record import LOG_NAME, read_registry
 from dexsearch.registry.store import download, open_registered, register
 
+MakePackage = Callable[..., Package]
+
 
 def test_registering_twice_writes_one_version_and_one_alias(
-    tmp_path: Path, make_package: Callable[..., Package]
+    tmp_path: Path, make_package: MakePackage
 ) -> None:
     package = make_package(0, 0.8)
     first = register(tmp_path, [package])
@@ -20,9 +22,7 @@ def test_registering_twice_writes_one_version_and_one_alias(
     assert kinds == ["registered", "alias"]
 
 
-def test_versions_are_numbered_by_name(
-    tmp_path: Path, make_package: Callable[..., Package]
-) -> None:
+def test_versions_are_numbered_by_name(tmp_path: Path, make_package: MakePackage) -> None:
     packages = [make_package(0, 0.8), make_package(1, 0.7, task="joint"), make_package(2, 0.6)]
     assert [(v.name, v.version) for v in register(tmp_path, packages)] == [
         ("dexsearch-bone", 1),
@@ -32,7 +32,7 @@ def test_versions_are_numbered_by_name(
 
 
 def test_the_champion_stays_when_a_better_one_is_registered(
-    tmp_path: Path, make_package: Callable[..., Package]
+    tmp_path: Path, make_package: MakePackage
 ) -> None:
     register(tmp_path, [make_package(0, 0.8)])
     register(tmp_path, [make_package(1, 0.9)])
@@ -40,7 +40,7 @@ def test_the_champion_stays_when_a_better_one_is_registered(
 
 
 def test_a_crash_before_the_alias_is_healed_by_registering_again(
-    tmp_path: Path, make_package: Callable[..., Package]
+    tmp_path: Path, make_package: MakePackage
 ) -> None:
     package = make_package(0, 0.8)
     register(tmp_path, [package])
@@ -51,7 +51,7 @@ def test_a_crash_before_the_alias_is_healed_by_registering_again(
 
 
 def test_a_package_written_anew_keeps_its_version(
-    tmp_path: Path, make_package: Callable[..., Package]
+    tmp_path: Path, make_package: MakePackage
 ) -> None:
     package = make_package(0, 0.8)
     register(tmp_path, [package])
@@ -66,7 +66,7 @@ def test_a_package_written_anew_keeps_its_version(
     assert open_registered(tmp_path, "dexsearch-bone").sha256 == new.sha256
 
 
-def test_a_workspace_may_move(tmp_path: Path, make_package: Callable[..., Package]) -> None:
+def test_a_workspace_may_move(tmp_path: Path, make_package: MakePackage) -> None:
     register(tmp_path, [make_package(0, 0.8)])
     (tmp_path / "moved").mkdir()
     for name in (LOG_NAME, "mlartifacts"):
@@ -75,7 +75,7 @@ def test_a_workspace_may_move(tmp_path: Path, make_package: Callable[..., Packag
 
 
 def test_a_corrupted_package_is_neither_opened_nor_downloaded(
-    tmp_path: Path, make_package: Callable[..., Package]
+    tmp_path: Path, make_package: MakePackage
 ) -> None:
     package = make_package(0, 0.8)
     register(tmp_path, [package])
@@ -89,7 +89,7 @@ def test_a_corrupted_package_is_neither_opened_nor_downloaded(
 
 
 def test_a_download_holds_weights_config_and_pictures(
-    tmp_path: Path, make_package: Callable[..., Package]
+    tmp_path: Path, make_package: MakePackage
 ) -> None:
     register(tmp_path, [make_package(0, 0.8)])
     registry = read_registry(tmp_path)

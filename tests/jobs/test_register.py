@@ -1,0 +1,172 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+import torch
+
+from dexsearch.data.pairs import load_pairs
+from dexsearch.data.store import Dataset, ImageInfo
+from dexsearch.errors import DataError
+from dexsearch.inference.package import open_package
+from dexsearch.inference.predict import load_predictor
+from dexsearch.jobs.portrait import middle_images, score_validation
+from dexsearch.jobs.register import register_study
+from dexsearch.ledger.study import StudyRecord, read_study
+from dexsearch.registry.record import LOG_NAME, Registration, read_registry
+
+
+class Trained(Protocol):
+    workspace: Path
+    study: StudyRecord
+    dataset: Dataset
+
+
+def register(trained: Trained, *, n: int = 2) -> tuple[tuple[Registration, ...], list[str]]:
+    told: list[str] = []
+    versions = register_study(
+        trained.workspace, trained.study, trained.dataset, n=n, tell=told.append
+    )
+    return versions, told
+
+
+@pytest.mark.slow
+def test_the_best_complete_trials_are_registered_under_their_own_heads(trained: Trained) -> None:
+    versions, told = register(trained)
+    assert told == []
+    ranking = trained.study.ranking()
+    assert [v.trial for v in versions] == [trial.number for trial in ranking]
+    assert {v.trial: v.name for v in versions} == {0: "dexsearch-joint", 1: "dexsearch-bone"}
+    for version, trial in zip(versions, ranking, strict=True):
+        last = trial.epochs[2]
+        assert version.val_ssim == last["val_ssim"]
+        assert version.val_ssim_tissue == last["val_ssim_tissue"]
+        assert version.dataset == trained.study.dataset_digest
+        assert set(version.baselines) == {"identity_affine", "nearest_pose", "constant"}
+        assert (version.epochs, version.metric, version.version) == (2, 1, 1)
+    joint = next(v for v in versions if v.task == "joint")
+    assert set(joint.baselines["constant"]) == {"bone", "tissue"}
+
+
+@pytest.mark.slow
+def test_a_package_holds_all_that_a_generator_needs(trained: Trained) -> None:
+    (version, *_), _ = register(trained, n=1)
+    package = open_package(trained.workspace / version.package, sha256=version.sha256)
+    trial = trained.study.trials[version.trial]
+    assert package.card.trial_config == trial.config
+    assert package.card.units["bone"] == "cm"
+    assert package.card.scores["val_psnr"] == trial.epochs[2]["val_psnr"]
+    curve = json.loads((package.path / "curve.json").read_text())
+    assert curve == [trial.epochs[1], trial.epochs[2]]
+    pictures = [name for name in package.files if name.startswith("pictures/")]
+    assert len(pictures) == 3
+    for name in (*pictures, "curve.png"):
+        assert (package.path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_validation_image_is_predicted_as_it_was_scored(trained: Trained) -> None:
+    """The score of `predict` on validation images equals the ledger's bit for bit."""
+    versions, _ = register(trained)
+    device = torch.device("cpu")
+    for version in versions:
+        predictor = load_predictor(open_package(trained.workspace / version.package))
+        pairs = load_pairs(trained.dataset, "validation", predictor.card.targets, device)
+        infos = trained.dataset.manifest.images["validation"]
+        portrait = score_validation(predictor, pairs, infos)
+        assert tuple(portrait.ssim.mean(axis=0)) == pytest.approx(
+            [getattr(version, f"val_ssim_{t}") for t in predictor.card.targets], abs=1e-15
+        )
+
+
+@pytest.mark.slow
+def test_one_image_is_predicted_as_in_a_batch(trained: Trained) -> None:
+    (version, *_), _ = register(trained, n=1)
+    predictor = load_predictor(open_package(trained.workspace / version.package))
+    targets = predictor.card.targets
+    pairs = load_pairs(trained.dataset, "validation", targets, torch.device("cpu"))
+    together = predictor.predict_batch(pairs.input).numpy()
+    for index, image in enumerate(trained.dataset.arrays("validation").input):
+        alone = predictor.predict(np.array(image))
+        for channel, target in enumerate(targets):
+            np.testing.assert_allclose(alone[target], together[index, channel], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_registering_again_changes_nothing(trained: Trained) -> None:
+    first, _ = register(trained)
+    log = (trained.workspace / LOG_NAME).read_bytes()
+    again, _ = register(trained)
+    assert again == first
+    assert (trained.workspace / LOG_NAME).read_bytes() == log
+
+
+@pytest.mark.slow
+def test_a_lost_package_is_written_again_under_its_version(trained: Trained) -> None:
+    first, _ = register(trained)
+    shutil.rmtree(trained.workspace / "mlartifacts")
+    again, _ = register(trained)
+    assert [(v.name, v.version) for v in again] == [(v.name, v.version) for v in first]
+    assert len(read_registry(trained.workspace).versions) == 2
+    for version in again:
+        open_package(trained.workspace / version.package, sha256=version.sha256)
+
+
+@pytest.mark.slow
+def test_a_trial_with_a_damaged_checkpoint_is_passed_over_and_told(trained: Trained) -> None:
+    best, second = trained.study.ranking()
+    weights = trained.workspace / "studies/ribs" / str(best.checkpoint) / "ema.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"flip")
+    versions, (line,) = register(trained, n=1)
+    assert [v.trial for v in versions] == [second.number]
+    assert line.startswith(f"trial {best.number} is not registered: its checkpoint")
+
+
+@pytest.mark.slow
+def test_weights_that_do_not_score_what_the_ledger_says_are_told(trained: Trained) -> None:
+    ledger = trained.workspace / "studies" / "ribs" / "ledger.jsonl"
+    best = trained.study.ranking()[0]
+    score = json.dumps(best.epochs[2]["val_ssim"])
+    ledger.write_text(ledger.read_text().replace(f'"val_ssim":{score}', '"val_ssim":0.999'))
+    changed = replace_study(trained, read_study(ledger.parent))
+    versions, (line,) = register(changed, n=1)
+    assert [v.trial for v in versions] != [best.number]
+    assert "the ledger says 0.9990" in line
+    assert not list((trained.workspace / "mlartifacts/generators").glob("*partial*"))
+
+
+@pytest.mark.slow
+def test_another_dataset_is_refused(trained: Trained) -> None:
+    other = replace(trained.study, dataset_digest="0" * 64)
+    with pytest.raises(DataError, match="digest"):
+        register(replace_study(trained, other))
+
+
+@pytest.mark.slow
+def test_nothing_complete_registers_nothing(trained: Trained) -> None:
+    versions, _ = register(replace_study(trained, replace(trained.study, trials=())))
+    assert versions == ()
+    assert not (trained.workspace / LOG_NAME).exists()
+
+
+def test_pictures_show_the_middle_subjects_and_their_middle_images() -> None:
+    names = [name for name in "abcde" for _ in range(3)]
+    infos = tuple(ImageInfo(name, (0.0, 0.0, 0.0)) for name in names)
+    means = {"a": 0.1, "b": 0.5, "c": 0.52, "d": 0.55, "e": 0.99}
+    scores = np.array([means[name] + (i % 3 - 1) * 0.01 for i, name in enumerate(names)])
+    shown = middle_images(scores, infos)
+    assert [names[index] for index in shown] == ["c", "b", "d"]
+    assert [index % 3 for index in shown] == [1, 1, 1]
+
+
+def test_one_subject_shows_several_images() -> None:
+    infos = tuple(ImageInfo("only", (0.0, 0.0, float(z))) for z in range(9))
+    shown = middle_images(np.linspace(0, 1, 9), infos)
+    assert sorted(shown) == [3, 4, 5]
+
+
+def replace_study(trained: Trained, study: StudyRecord) -> Trained:
+    return replace(trained, study=study)  # type: ignore[type-var]
