@@ -11,24 +11,10 @@ from dexsearch.ledger.log import EventLog
 from dexsearch.registry.store import package_folder, register
 
 KEYS = [
-    "rank",
-    "name",
-    "version",
-    "aliases",
-    "task",
-    "study",
-    "trial",
-    "dataset",
-    "metric",
-    "val_ssim",
-    "val_ssim_bone",
-    "val_ssim_tissue",
-    "baselines",
-    "params",
-    "epochs",
-    "uri",
+    "rank", "name", "version", "aliases", "task", "study", "trial", "dataset", "metric",
+    "val_ssim", "val_ssim_bone", "val_ssim_tissue", "baselines", "params", "epochs", "uri",
     "sha256",
-]
+]  # fmt: skip
 HEAVY = ("torch", "ray", "mlflow", "optuna")
 
 
