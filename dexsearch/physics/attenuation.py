@@ -21,8 +21,6 @@ Material = Literal[
     "soft_tissue", "cortical_bone", "water", "adipose", "csi", "aluminium", "copper", "tin"
 ]
 
-Energies = float | NDArray[np.float64]
-
 LOWEST_KVP = 60.0
 HIGHEST_KVP = 140.0
 CSI_THICKNESS_CM = 0.06
@@ -56,25 +54,28 @@ def density_g_per_cm3(material: Material) -> float:
     return _tables().density_g_per_cm3[material]
 
 
-def mass_attenuation_cm2_per_g(material: Material, energy_kev: Energies) -> NDArray[np.float64]:
+def mass_attenuation_cm2_per_g(
+    material: Material, energy_kev: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return mu / rho by log-log interpolation; exact on whole keV.
 
     Raises:
         ValueError: if an energy lies outside 5..150 keV.
     """
     tables = _tables()
-    energy = np.asarray(energy_kev, dtype=np.float64)
     lowest, highest = float(tables.energy_kev[0]), float(tables.energy_kev[-1])
-    if energy.size and not (energy.min() >= lowest and energy.max() <= highest):
+    if energy_kev.size and not lowest <= energy_kev.min() <= energy_kev.max() <= highest:
         raise ValueError(
-            f"got energies of {energy.min():g}..{energy.max():g} keV; the tables hold "
+            f"got energies of {energy_kev.min():g}..{energy_kev.max():g} keV; the tables hold "
             f"{lowest:g}..{highest:g} keV"
         )
     log_value = np.log(tables.mass_attenuation[material])
-    return np.exp(np.interp(np.log(energy), np.log(tables.energy_kev), log_value))
+    return np.exp(np.interp(np.log(energy_kev), np.log(tables.energy_kev), log_value))
 
 
-def linear_attenuation_per_cm(material: Material, energy_kev: Energies) -> NDArray[np.float64]:
+def linear_attenuation_per_cm(
+    material: Material, energy_kev: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return mu at the material's own density, in 1/cm."""
     return density_g_per_cm3(material) * mass_attenuation_cm2_per_g(material, energy_kev)
 
@@ -106,7 +107,7 @@ def tube_spectrum(kvp: float, *, filters_mm: Mapping[Material, float] | None = N
     return Spectrum(energy_kev=tables.energy_kev.copy(), fluence_per_cm2_mas=fluence)
 
 
-def absorbed_fraction(energy_kev: Energies) -> NDArray[np.float64]:
+def absorbed_fraction(energy_kev: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return eta of 600 um of caesium iodide at 80 % packing."""
     mu = linear_attenuation_per_cm("csi", energy_kev)
     return 1.0 - np.exp(-mu * CSI_THICKNESS_CM * CSI_PACKING)

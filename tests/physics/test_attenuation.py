@@ -39,7 +39,9 @@ ORACLE_NAMES = {
 def test_mass_attenuation_at_60_kev_is_the_published_one(
     material: Material, cm2_per_g: float
 ) -> None:
-    assert mass_attenuation_cm2_per_g(material, 60.0) == pytest.approx(cm2_per_g, rel=1e-3)
+    assert mass_attenuation_cm2_per_g(material, np.array([60.0])) == pytest.approx(
+        cm2_per_g, rel=1e-3
+    )
 
 
 @needs_oracle
@@ -99,7 +101,7 @@ def test_a_tube_voltage_outside_the_tables_is_refused(kvp: float) -> None:
 
 def test_an_energy_outside_the_tables_is_refused() -> None:
     with pytest.raises(ValueError, match=r"5\.\.150 keV"):
-        mass_attenuation_cm2_per_g("water", 160.0)
+        mass_attenuation_cm2_per_g("water", np.array([160.0]))
 
 
 def test_a_filter_attenuates_by_beer_and_lambert() -> None:

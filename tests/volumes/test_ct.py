@@ -1,0 +1,159 @@
+"""CTs in Hounsfield units: the split, the orientation, and what is refused."""
+
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dexsearch.errors import DataError
+from dexsearch.physics.attenuation import cortical_bone_hu, effective_attenuation_per_cm
+from dexsearch.physics.projection import Detector, path_lengths_cm
+from dexsearch.volumes.ct import body_mask, ct_extent_mm, load_ct, two_bases
+
+REPOSITORY = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("DEXSEARCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+REAL = SHARED / "ct" / "cptac_pda_c3n00249_chest_ct_3mm.nii.gz"
+
+
+def body_hu() -> NDArray[np.int16]:
+    """A body in RAS axes with a bone at the patient's left, in front, high up; and a table."""
+    hu = np.full((24, 20, 16), -1000, np.int16)
+    hu[4:20, 6:18, :] = 40
+    hu[6:8, 14:16, 12:15] = 900
+    hu[2:22, 1:3, :] = 100
+    return hu
+
+
+def write(path: Path, values: NDArray[np.generic], spacing: tuple[float, ...] = (2, 2, 2)) -> Path:
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([*spacing, 1.0])), path)
+    return path
+
+
+@pytest.mark.parametrize("kvp", [80.0, 120.0])
+def test_the_split_keeps_mu_at_the_scanners_voltage(kvp: float) -> None:
+    hu = np.linspace(-1000, 3000, 401, dtype=np.float32)
+    soft, bone = two_bases(hu, kvp=kvp)
+    mu = soft * effective_attenuation_per_cm("soft_tissue", kvp)
+    mu = mu + bone * effective_attenuation_per_cm("cortical_bone", kvp)
+    water = effective_attenuation_per_cm("water", kvp)
+    np.testing.assert_allclose(mu, water * (1 + hu / 1000), rtol=1e-4, atol=1e-6)
+
+
+def test_the_split_is_continuous_and_ends_in_pure_bone() -> None:
+    cortical = cortical_bone_hu(120.0)
+    hu = np.array([-1000, 0, 149.9, 150.1, cortical], np.float32)
+    soft, bone = two_bases(hu, kvp=120.0)
+    assert bone[:3].tolist() == [0.0, 0.0, 0.0]
+    assert bone[3] < 1e-3
+    assert bone[4] == pytest.approx(1.0, abs=1e-4)
+    assert soft[0] == 0.0
+    assert soft[4] == pytest.approx(0.0, abs=1e-4)
+    assert soft[2] == pytest.approx(soft[3], rel=1e-3)
+
+
+def test_axes_run_from_head_front_and_right(tmp_path: Path) -> None:
+    # In RAS axes the first index grows to the right, so index 6 of 24 is on the left.
+    subject = load_ct(write(tmp_path / "body.nii.gz", body_hu()))
+    z, y, x = (np.argwhere(subject.bone > 0.1).mean(axis=0)) / np.array(subject.bone.shape)
+    assert subject.name == "body"
+    assert z < 0.3
+    assert y < 0.4
+    assert x > 0.6
+
+
+def test_any_storage_order_gives_the_same_subject(tmp_path: Path) -> None:
+    hu = body_hu()
+    turned = np.ascontiguousarray(hu.transpose(2, 0, 1)[::-1])
+    affine = np.array([[0, 2, 0, 0], [0, 0, 2, 0], [-2, 0, 0, 30], [0, 0, 0, 1]], float)
+    nibabel.save(nibabel.Nifti1Image(turned, affine), tmp_path / "turned.nii")
+    straight = load_ct(write(tmp_path / "straight.nii", hu))
+    np.testing.assert_allclose(load_ct(tmp_path / "turned.nii").bone, straight.bone)
+
+
+def test_the_table_is_taken_away() -> None:
+    hu = body_hu().transpose(2, 1, 0).astype(np.float32)
+    mask = body_mask(hu)
+    assert mask[:, 6:18, 4:20].all()
+    assert not mask[:, :5].any()
+
+
+def test_flat_voxels_become_cubes_and_keep_the_mass(tmp_path: Path) -> None:
+    subject = load_ct(write(tmp_path / "flat.nii", body_hu(), (2, 2, 4)))
+    cube = load_ct(write(tmp_path / "cube.nii", body_hu(), (2, 2, 2)))
+    assert subject.voxel_mm == 2.0
+    assert subject.soft.shape == (32, 20, 24)
+    assert subject.soft.sum() == pytest.approx(2 * cube.soft.sum(), rel=0.02)
+
+
+def test_a_coarser_voxel_keeps_the_mass(tmp_path: Path) -> None:
+    path = write(tmp_path / "ct.nii", body_hu())
+    fine, coarse = load_ct(path), load_ct(path, voxel_mm=4.0)
+    assert coarse.voxel_mm == 4.0
+    assert 8 * coarse.bone.sum() == pytest.approx(fine.bone.sum(), rel=0.1)
+
+
+def test_the_extent_comes_from_the_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "flat.nii", body_hu(), (2, 2, 4))
+    assert ct_extent_mm(path) == (64.0, 40.0, 48.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((8, 8, 8), np.float32), "Hounsfield"),
+        (np.full((8, 8, 8), 200, np.uint8), "Hounsfield"),
+        (np.full((8, 8, 8), -1000, np.int16), "Hounsfield"),
+        (np.full((8, 8, 8), np.nan, np.float32), "512 values that are NaN"),
+        (np.zeros((8, 8), np.int16), "three axes"),
+        (np.zeros((8, 8, 8, 3), np.int16), "three axes"),
+    ],
+)
+def test_what_is_no_ct_is_refused(
+    tmp_path: Path, values: NDArray[np.generic], message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as refusal:
+        load_ct(write(tmp_path / "no.nii", values))
+    assert "no.nii" in str(refusal.value)
+    assert refusal.value.hint
+
+
+def test_absurd_voxels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"voxels of 2 x 2 x 400 mm"):
+        load_ct(write(tmp_path / "ct.nii", body_hu(), (2, 2, 400)))
+
+
+def test_files_that_are_missing_cut_or_of_another_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such CT"):
+        load_ct(tmp_path / "gone.nii.gz")
+    with pytest.raises(DataError, match="not a NIfTI file"):
+        load_ct(tmp_path / "picture.png")
+    (tmp_path / "text.nii").write_text("not a volume")
+    with pytest.raises(DataError, match="not a readable NIfTI file"):
+        load_ct(tmp_path / "text.nii")
+    rng = np.random.default_rng(0)
+    whole = write(tmp_path / "whole.nii.gz", rng.integers(-1000, 900, (20, 20, 20), np.int16))
+    (tmp_path / "cut.nii.gz").write_bytes(whole.read_bytes()[:4000])
+    with pytest.raises(DataError, match="cannot be read"):
+        load_ct(tmp_path / "cut.nii.gz")
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason=f"no CT at {REAL}")
+def test_a_real_ct_seen_from_the_front_is_a_chest() -> None:
+    subject = load_ct(REAL)
+    soft, bone = path_lengths_cm(
+        subject.soft,
+        subject.bone,
+        voxel_mm=subject.voxel_mm,
+        pose_deg=(0.0, 0.0, 0.0),
+        detector=Detector(size_px=64, pixel_mm=6.0),
+    )
+    spine = bone[20:44].mean(axis=0)
+    assert abs(int(spine.argmax()) - 32) < 5
+    assert 0.5 < spine.max() < 3.0
+    lungs, belly = soft[24:30, [22, 23, 41, 42]].mean(), soft[44:50, 26:38].mean()
+    assert lungs < 0.7 * belly
+    # The liver's dome, on the patient's right, is on the left of the picture and higher.
+    assert soft[38:42, 18:26].mean() > soft[38:42, 38:46].mean()
