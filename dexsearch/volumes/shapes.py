@@ -101,7 +101,9 @@ def _distance(
 ) -> NDArray[np.float32]:
     """Turn a scaled distance (1 on the surface) into mm by the length of its gradient."""
     slope = np.sqrt((z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2)
-    return np.asarray((scaled - 1.0) * np.maximum(scaled, 1e-6) / np.maximum(slope, 1e-6))
+    # At the very centre both vanish; their ratio is at least the smallest radius.
+    reach = np.where(slope > 1e-6, scaled / np.maximum(slope, 1e-6), min(radii))
+    return np.asarray((scaled - 1.0) * reach)
 
 
 def _unite(
