@@ -1,14 +1,12 @@
 """The commands `data phantom`, `data ct`, `data import`, `data show` and `data info`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
-from dexsearch.cli.output import note, print_result
+from dexsearch.cli.output import note, print_result, progress_bar
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, import, show and describe datasets.")
 
@@ -51,7 +49,7 @@ def phantom(
 
     cohort = PhantomDataConfig(subjects=subjects, poses=poses, size_px=size, seed=seed)
     beam = Beam(kvp=kvp, dose_mas=dose, geometry=geometry, scatter=scatter)
-    with _progress("views") as progress:
+    with progress_bar("views") as progress:
         dataset = make_phantom(out, cohort, beam=beam, progress=progress)
     print_result(describe(dataset, with_baselines=False), output_format)
     note(f"next: dexsearch data show {out}")
@@ -83,7 +81,7 @@ def ct(
     from dexsearch.jobs.data import Beam, describe, make_from_ct
 
     beam = Beam(kvp=kvp, dose_mas=dose, geometry=geometry, scatter=scatter)
-    with _progress("views") as progress:
+    with progress_bar("views") as progress:
         dataset = make_from_ct(
             out, sources, poses=poses, size_px=size, seed=seed, ct_kvp=ct_kvp, beam=beam,
             progress=progress,
@@ -112,7 +110,7 @@ def import_(
     """
     from dexsearch.jobs.data import describe, import_dataset
 
-    with _progress("images") as progress:
+    with progress_bar("images") as progress:
         dataset = import_dataset(
             out, source, size_px=size, input_dir=input_dir, bone_dir=bone_dir,
             tissue_dir=tissue_dir, progress=progress,
@@ -155,15 +153,3 @@ def info(
 
     found = describe(open_named(dataset, workspace), with_baselines=True)
     print_result(found, output_format)
-
-
-@contextmanager
-def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr while a dataset is made."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), f"{unit},", TimeRemainingColumn(), "left")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(unit, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

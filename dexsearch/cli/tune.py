@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
-from dexsearch.cli.output import note, print_result
+from dexsearch.cli.output import note, print_result, progress_bar
 
 
 def tune(
@@ -43,4 +43,7 @@ def tune(
         space, workspace=workspace, trials=trials, epochs=epochs, study=study,
         storage=storage, address=address,
     )  # fmt: skip
-    print_result(plan if dry_run else run_search(plan, tell=note), output_format)
+    if dry_run:
+        print_result(plan, output_format)
+    else:
+        print_result(run_search(plan, tell=note, progress=progress_bar), output_format)

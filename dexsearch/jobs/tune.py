@@ -1,6 +1,7 @@
 """The main job: data, then search, then registration of the best."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from dexsearch.search.study import StudyOutcome
 
 Tell = Callable[[str], None]
+ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class TuneResult:
         return "\n".join(lines)
 
 
-def run_search(plan: SearchPlan, *, tell: Tell) -> TuneResult:
+def run_search(plan: SearchPlan, *, tell: Tell, progress: ProgressBar) -> TuneResult:
     """Search, register the best complete trials and bring MLflow up to the ledgers.
 
     What is complete is registered also when the search was interrupted or another run of it
@@ -55,6 +57,7 @@ def run_search(plan: SearchPlan, *, tell: Tell) -> TuneResult:
     Args:
         plan: from `plan_search`.
         tell: is given each line that a waiting person wants to read.
+        progress: shows a bar while data is made; given the unit, yields what counts.
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, once everything complete is registered.
@@ -63,7 +66,7 @@ def run_search(plan: SearchPlan, *, tell: Tell) -> TuneResult:
     """
     from dexsearch.search.study import run_study
 
-    dataset = _dataset(plan, tell)
+    dataset = _dataset(plan, tell, progress)
     outcome = run_study(
         plan.space,
         study=plan.study,
@@ -76,9 +79,7 @@ def run_search(plan: SearchPlan, *, tell: Tell) -> TuneResult:
     )
     if outcome.at_once:
         raise _interruption(outcome)
-    registered: tuple[Registration, ...] = ()
-    if outcome.record.ranking():
-        registered = _register(plan, outcome.record, dataset, tell)
+    registered = _register(plan, outcome.record, dataset, tell)
     if outcome.interrupted is not None:
         raise _interruption(outcome)
     if not outcome.record.ranking():
@@ -86,7 +87,7 @@ def run_search(plan: SearchPlan, *, tell: Tell) -> TuneResult:
     return _result(plan, outcome.record, registered)
 
 
-def _dataset(plan: SearchPlan, tell: Tell) -> "Dataset":
+def _dataset(plan: SearchPlan, tell: Tell, progress: ProgressBar) -> "Dataset":
     """Open the dataset; make the phantom cohort that the space describes on first use."""
     from dexsearch.data.store import open_dataset
     from dexsearch.jobs.data import make_phantom
@@ -95,7 +96,8 @@ def _dataset(plan: SearchPlan, tell: Tell) -> "Dataset":
     if phantom is None or not plan.made_on_start:
         return open_dataset(plan.dataset)
     tell(f"making {phantom.subjects} phantom subjects in {phantom.poses} poses: {plan.dataset}")
-    return make_phantom(plan.dataset, phantom)
+    with progress("views") as count:
+        return make_phantom(plan.dataset, phantom, progress=count)
 
 
 def _register(
