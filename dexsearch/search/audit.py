@@ -50,8 +50,8 @@ class Audit:
         )
         verdict = "" if self.enough else f": too few to judge (under {ENOUGH_TO_JUDGE})"
         return (
-            f"{saved}\naudit: of {self.n_immune} immune trials {self.n_would_be_pruned} would have "
-            f"been pruned, {self.n_false_prunes} wrongly (best tenth), at the price of "
+            f"{saved}\naudit: of {self.n_immune} immune trials {self.n_would_be_pruned} would "
+            f"have been pruned, {self.n_false_prunes} wrongly (best tenth), at the price of "
             f"{self.epochs_paid} epochs{verdict}"
         )
 

@@ -66,6 +66,10 @@ class Bridge:
         self._numbers: dict[str, int] = {}
         self._fault: Exception | None = None
 
+    def on_ready(self) -> None:
+        """Pass on that Tune is set up."""
+        self._driver.on_backend_ready()
+
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the configuration of the next Tune trial; None if there is no more."""
         assignment = self._guarded(self._driver.next_trial)
@@ -165,9 +169,8 @@ class StudyScheduler(FIFOScheduler):
 class SearchCallback(tune.Callback):
     """Hears of what searcher and scheduler are not told."""
 
-    def __init__(self, bridge: Bridge, on_setup: Callable[[], None]) -> None:
+    def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        self._on_setup = on_setup
 
     def setup(
         self,
@@ -177,7 +180,7 @@ class SearchCallback(tune.Callback):
         **info: Any,  # noqa: ANN401
     ) -> None:
         """Take back the signals that Tune has just taken."""
-        self._on_setup()
+        self._bridge.on_ready()
 
     def on_trial_recover(
         self,

@@ -6,7 +6,7 @@ Knows no Ray: a backend asks `next_trial`, passes on each report, and stops what
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -53,6 +53,7 @@ class StudyDriver:
     ) -> None:  # fmt: skip
         self.space = space
         self.stop_requested = False
+        self.on_backend_ready: Callable[[], None] = lambda: None
         self._log = log
         self._study = study
         self._folder = record.folder

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -219,9 +219,11 @@ class LiveProgress:
             self._console.print(self._render())
 
     def _render(self) -> Group:
-        table = Table(title=self._title, title_justify="left", expand=False, box=None)
-        for name in ("trial", "state", "epoch", "score"):
-            table.add_column(name, justify="right" if name != "state" else "left", no_wrap=True)
+        title = Text(printable(self._title))
+        table = Table(title=title, title_justify="left", expand=False, box=None, pad_edge=False)
+        for name, width in (("trial", 5), ("state", 8), ("epoch", 7), ("score", 6)):
+            justify: Literal["left", "right"] = "left" if name == "state" else "right"
+            table.add_column(name, justify=justify, no_wrap=True, min_width=width)
         table.add_column("parameters", overflow="ellipsis", no_wrap=True)
         for row in self._shown():
             score = "" if row.value is None else f"{row.value:.4f}"
@@ -251,7 +253,7 @@ class LiveProgress:
         done = self._trials * self._epochs - left
         line = Table.grid(padding=(0, 1))
         line.add_row(
-            ProgressBar(total=max(1, self._trials * self._epochs), completed=done, width=30),
+            ProgressBar(total=max(1, self._trials * self._epochs), completed=done, width=20),
             f"{len(self._ended)}/{self._trials} trials: {states['complete']} complete, "
             f"{states['pruned']} pruned, {states['failed']} failed{self._time_left(left)}",
         )
@@ -263,7 +265,7 @@ class LiveProgress:
         if trained < 2 or not epochs_left:
             return ""
         seconds = (time.monotonic() - self._begin) / trained * epochs_left
-        return f", at most {int(seconds // 60)}:{int(seconds % 60):02d} left"
+        return f", under {int(seconds // 60)}:{int(seconds % 60):02d} left"
 
 
 def told_params(params: Mapping[str, Scalar]) -> str:

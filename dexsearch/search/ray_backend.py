@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from dexsearch.search.trial import TrialFunction
 MAX_LOSSES = 3
 """How often a trial is started again after its process was lost."""
 
+_SCRATCH_PREFIX = "dexsearch-ray-"
 _OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epoch
 
 
@@ -40,7 +42,6 @@ class RayBackend:
     scratch: Path
     """Tune's own folder: emptied first, removed at the end, never read."""
     address: str | None = None
-    on_setup: Callable[[], None] = lambda: None
 
     def run(self, driver: StudyDriver) -> None:
         """Run trials until the driver has no more."""
@@ -78,7 +79,7 @@ class RayBackend:
                 storage_path=str(self.scratch.resolve()),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=MAX_LOSSES),
-                callbacks=[SearchCallback(bridge, self.on_setup)],
+                callbacks=[SearchCallback(bridge)],
                 verbose=0,
             ),
         )
@@ -108,8 +109,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine; leave it, or stop it."""
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # A folder of its own, so that nothing is left, and short, because sockets lie in it.
-    scratch = tempfile.mkdtemp(prefix="dexsearch-ray-") if address is None else None
+    scratch = scratch_folder() if address is None else None
     try:
         if scratch is not None:
             _start(scratch)
@@ -121,6 +121,28 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def scratch_folder() -> str:
+    """Make a folder for Ray's files, and remove those of processes that were killed.
+
+    One of its own, so that nothing is left; short, because sockets lie in it.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_SCRATCH_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _start(scratch: str) -> None:

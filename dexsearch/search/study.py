@@ -86,9 +86,10 @@ def run_study(
             progress=display,
         )
         signals = StopOnSignals(driver.request_stop)
+        driver.on_backend_ready = signals.install  # Ray takes some of them for itself
         at_once = False
         if driver.n_left:
-            runner = backend or _ray(space, dataset, folder, address, signals)
+            runner = backend or _ray(space, dataset, folder, address)
             with signals, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of Ray and Optuna, about themselves
                 try:
@@ -112,9 +113,7 @@ def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[E
     return [*events, log.append(asked)]
 
 
-def _ray(
-    space: SearchSpace, dataset: Path, folder: Path, address: str | None, signals: StopOnSignals
-) -> Backend:
+def _ray(space: SearchSpace, dataset: Path, folder: Path, address: str | None) -> Backend:
     prepare_environment(address)
     from dexsearch.search.ray_backend import RayBackend  # noqa: PLC0415  (environment first)
     from dexsearch.search.training_trials import TrainingTrials  # noqa: PLC0415
@@ -124,7 +123,6 @@ def _ray(
         resources=space.resources,
         scratch=folder / "tune",
         address=address,
-        on_setup=signals.install,
     )
 
 

@@ -1,0 +1,93 @@
+"""Trial functions with invented curves; workers import them by name (PYTHONPATH), so no pytest."""
+
+import math
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dexsearch.config.trial import TrialConfig
+from dexsearch.errors import DataError
+from dexsearch.search.trial import Assignment, Record
+
+
+def value_at(assignment: Assignment, epoch: int) -> float:
+    """A rising curve whose height depends on the parameters."""
+    config = TrialConfig.model_validate(assignment.config)
+    height = abs(math.log10(config.optimizer.learning_rate) + 3) / 5 + config.generator.depth / 99
+    return 1 - 0.5 * math.exp(-epoch / 5) - height
+
+
+def rising(assignment: Assignment) -> Iterator[Record]:
+    """Continue from the newest checkpoint, which is an empty folder; sleep as the test asks."""
+    folder = assignment.checkpoints
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = max((int(path.name) for path in folder.glob("0*")), default=0)
+    for epoch in range(1, assignment.epochs + 1):
+        if epoch > trained:
+            time.sleep(float(os.environ.get("DEXSEARCH_TEST_EPOCH_S", "0")))
+            (folder / f"{epoch:05d}").mkdir(exist_ok=True)
+            with (folder / "trained.txt").open("a") as file:
+                file.write(f"{epoch}\n")
+        yield {"epoch": epoch, "val_ssim": value_at(assignment, epoch), "seconds": 0.0}
+
+
+def failing(assignment: Assignment) -> Iterator[Record]:
+    """Every fourth trial is good; the others fail each in its own way."""
+    for record in rising(assignment):
+        if record["epoch"] == 2 and assignment.number % 4 == 1:
+            raise RuntimeError("no such kernel\nin two lines")
+        if record["epoch"] == 2 and assignment.number % 4 == 2:
+            record["val_ssim"] = float("nan")
+        if record["epoch"] == 2 and assignment.number % 4 == 3:
+            raise MemoryError("CUDA out of memory")
+        yield {**record, "val_psnr": float("inf")}
+
+
+def without_data(assignment: Assignment) -> Iterator[Record]:
+    """The dataset is gone."""
+    raise DataError("datasets/x: bone.npy is missing")
+    yield {}
+
+
+def short(assignment: Assignment) -> Iterator[Record]:
+    """End two epochs early."""
+    for record in rising(assignment):
+        if record["epoch"] > assignment.epochs - 2:
+            return
+        yield record
+
+
+def killed_once(assignment: Assignment) -> Iterator[Record]:
+    """Trial 1 kills its own process in epoch 4, the first time."""
+    mark = assignment.checkpoints.with_name("killed")
+    for record in rising(assignment):
+        if assignment.number == 1 and record["epoch"] == 4 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield record
+
+
+def killed_always(assignment: Assignment) -> Iterator[Record]:
+    """Trial 0 never gets beyond epoch 2."""
+    for record in rising(assignment):
+        if assignment.number == 0 and record["epoch"] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield record
+
+
+def noisy(assignment: Assignment) -> Iterator[Record]:
+    """Print and warn in the worker."""
+    sys.stdout.write("WORKER STDOUT\n")
+    warnings.warn("WORKER WARNING", stacklevel=1)
+    yield from rising(assignment)
+
+
+FUNCTIONS: dict[str, Callable[[Assignment], Iterator[Record]]] = {
+    function.__name__: function
+    for function in (rising, failing, without_data, short, killed_once, killed_always, noisy)
+}
+FOLDER = Path(__file__).parent

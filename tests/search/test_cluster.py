@@ -1,0 +1,57 @@
+import socket
+import sys
+import time
+
+import pytest
+
+from dexsearch.errors import EnvironmentFault
+from dexsearch.search.cluster import prepare_environment, refuse_bad_address
+
+
+def test_ray_client_is_refused_with_the_address_to_use() -> None:
+    with pytest.raises(EnvironmentFault, match="Ray Client") as refused:
+        refuse_bad_address("ray://head:10001")
+    assert "HOST:6379" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port"])
+def test_an_address_without_host_or_port_is_refused(address: str) -> None:
+    with pytest.raises(EnvironmentFault, match="is not HOST:PORT"):
+        refuse_bad_address(address)
+
+
+def test_a_dead_address_is_refused_within_seconds() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    begin = time.monotonic()
+    with pytest.raises(EnvironmentFault, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
+        refuse_bad_address(f"127.0.0.1:{port}")
+    assert time.monotonic() - begin < 3
+
+
+def test_an_address_that_answers_passes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refuse_bad_address(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_a_local_cluster_gets_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    first: dict[str, str] = {}
+    second: dict[str, str] = {}
+    prepare_environment(None, first)
+    prepare_environment(None, second)
+    assert first["RAY_AUTH_MODE"] == "token"
+    assert first["RAY_AUTH_TOKEN"] != second["RAY_AUTH_TOKEN"]
+    assert first["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_whoever_decided_on_authentication_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    joined: dict[str, str] = {}
+    prepare_environment("10.0.0.5:6379", joined)
+    decided = {"RAY_AUTH_MODE": "disabled", "TUNE_GLOBAL_CHECKPOINT_S": "5"}
+    prepare_environment(None, decided)
+    assert "RAY_AUTH_MODE" not in joined
+    assert "RAY_AUTH_TOKEN" not in decided
+    assert decided["TUNE_GLOBAL_CHECKPOINT_S"] == "5"

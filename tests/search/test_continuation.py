@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+from searching import SPACE, space_with
+
+from dexsearch.errors import ConfigurationError
+from dexsearch.ledger.study import StudyRecord, study_from_events
+from dexsearch.search.continuation import StudyRequest, refuse_changed
+
+
+def request_with(digest: str = "a" * 64, metric: int = 1, **changes: object) -> StudyRequest:
+    return StudyRequest("s", space_with(**changes), Path("d"), digest, (64, 64), metric)
+
+
+def begun(**changes: object) -> StudyRecord:
+    return study_from_events([request_with(**changes).as_event()], Path("studies/s"))
+
+
+def test_the_same_search_and_more_or_fewer_trials_are_welcome() -> None:
+    for changes in (
+        {},
+        {"trials": 99},
+        {"trials": 1},
+        {"register": 9},
+        {"resources": {"cpus": 2}},
+        {"data": {"path": "moved/x"}},
+    ):
+        refuse_changed(begun(), request_with(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"epochs": 12}, "epochs 9 -> 12"),
+        ({"task": "bone"}, "task joint -> bone"),
+        ({"objective": "val_ssim_bone"}, "objective val_ssim -> val_ssim_bone"),
+        ({"sampler": {"seed": 1}}, "sampler.seed 0 -> 1"),
+        ({"pruner": {**SPACE["pruner"], "reduction": 4}}, "pruner.reduction 3 -> 4"),
+        ({"fixed": {"batch_size": 4}}, "fixed {} -> nothing; fixed.batch_size nothing -> 4"),
+        ({"enqueue": [{"generator.depth": 2}]}, "enqueue [] -> [{'generator.depth': 2}]"),
+        ({"digest": "b" * 64}, "data aaaaaaaaaaaa -> bbbbbbbbbbbb"),
+        ({"metric": 2}, "metric definition 1 -> 2"),
+        (
+            {"search": {**SPACE["search"], "generator.depth": {"int": [2, 5]}}},
+            r"search.generator.depth.int [2, 4] -> [2, 5]",
+        ),
+    ],
+)
+def test_another_search_under_the_same_name_is_refused_with_the_difference(
+    changes: dict[str, object], difference: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        refuse_changed(begun(), request_with(**changes))  # type: ignore[arg-type]
+    assert str(refused.value) == f"study 's' was begun as another search: {difference}"
+    assert "--study NEW-NAME" in (refused.value.hint or "")
+
+
+def test_many_differences_are_counted() -> None:
+    with pytest.raises(ConfigurationError, match="; and 5 more"):
+        refuse_changed(
+            begun(), request_with(search={"generator.width": {"int": [1, 2]}}, epochs=20)
+        )
+
+
+def test_a_key_that_is_new_since_then_has_its_default() -> None:
+    event = request_with().as_event()
+    del event["space"]["pruner"]["percentile"]
+    refuse_changed(study_from_events([event], Path("s")), request_with())
