@@ -33,7 +33,7 @@ class StudyStatus:
         return (
             f"study {self.study} ({self.task}): {sum(self.trials.values())} of {self.wanted} "
             f"trials, {counts}\nbest: {best}\n"
-            f"epochs trained: {self.epochs_done} in {self.hours:.2f} hours of trials"
+            f"epochs trained: {self.epochs_done} in {_duration(self.hours)} of trials"
         )
 
 
@@ -71,6 +71,10 @@ def summarise(record: StudyRecord) -> StudyStatus:
         epochs_done=sum(len(trial.epochs) for trial in record.trials),
         hours=sum(_seconds(trial) for trial in record.trials) / 3600,
     )
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
 def _seconds(trial: TrialRecord) -> float:

@@ -106,8 +106,10 @@ def _register(
     from dexsearch.jobs.register import register_study
     from dexsearch.registry.mirror import sync_workspace
 
-    tell("registering the best complete trials, with pictures and baselines")
+    if record.ranking():
+        tell("registering the best complete trials, with pictures and baselines")
     versions = register_study(plan.workspace, record, dataset, n=plan.space.n_register, tell=tell)
+    tell("bringing MLflow up to the ledgers")
     try:
         sync_workspace(plan.workspace)
     except EnvironmentFault as error:  # the ledgers hold everything, so nothing is lost
