@@ -24,8 +24,8 @@ def map_in_processes(
     """Yield `function(task)` for every task in order, computed by `n_workers` processes.
 
     One worker means this process. Only a few results wait at a time, so memory stays flat. When
-    the iterator is closed or interrupted (Ctrl-C included), tasks not begun are dropped and the
-    workers end; they also end by themselves when this process is killed.
+    the iterator is closed or interrupted by Ctrl-C, the workers are stopped at once; they also end
+    by themselves when this process is killed.
 
     Raises:
         EnvironmentFault: if a worker dies, for example for want of memory.
@@ -45,6 +45,9 @@ def map_in_processes(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except (GeneratorExit, KeyboardInterrupt):
+        _end_workers(pool)
+        raise
     except BrokenProcessPool as error:
         raise EnvironmentFault(
             "a worker process died while the dataset was made",
@@ -59,6 +62,12 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _end_workers(pool: ProcessPoolExecutor) -> None:
+    """Stop workers in mid-task, as `ProcessPoolExecutor.terminate_workers` of Python 3.14 does."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
 
 
 def _start_worker() -> None:
