@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dexsearch.config.trial import DiscriminatorConfig
 from dexsearch.models.generator import init_weights
-from dexsearch.models.layers import norm_layer
+from dexsearch.models.layers import Verdict, norm_layer
 
 N_STRIDED: dict[int, int] = {16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 """Receptive field in pixels -> number of strided layers."""
@@ -104,4 +104,4 @@ def _patch_layers(config: DiscriminatorConfig, n_in: int, n_strided: int) -> nn.
         layers += [] if norm is None else [norm]
         layers.append(nn.LeakyReLU(0.2, inplace=True))
         channels = wider
-    return nn.Sequential(*layers, nn.Conv2d(channels, 1, _KERNEL_PX, padding=1))
+    return nn.Sequential(*layers, Verdict(channels))

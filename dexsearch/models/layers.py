@@ -1,8 +1,21 @@
-"""Layers that both networks share: exact halving and doubling, and the choice of norm."""
+"""Layers that both networks share: exact halving and doubling, verdicts, the choice of norm.
+
+On a CPU some of them take the ways of cpu_paths.py. When exported or compiled they are torch's
+own layers.
+"""
 
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from dexsearch.models.cpu_paths import (
+    InstanceNormalized,
+    convolved_by_taps,
+    doubled_by_phases,
+)
+
+_FEW_CHANNELS = 2
 
 
 class Downsampling(nn.Conv2d):
@@ -27,11 +40,51 @@ class Upsampling(nn.ConvTranspose2d):
             bias=bias,
         )
 
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Double the image."""
+        few = self.out_channels <= _FEW_CHANNELS and self.kernel_size == (4, 4)
+        if few and _on_cpu(x):
+            return doubled_by_phases(x, self.weight, self.bias)
+        return super().forward(x, output_size)
+
+
+class Verdict(nn.Conv2d):
+    """Last layer of a PatchGAN: 4x4, unstrided, one channel."""
+
+    def __init__(self, n_in: int) -> None:
+        super().__init__(n_in, 1, 4, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one logit per patch."""
+        if _on_cpu(x):
+            return convolved_by_taps(x, self.weight, self.bias)
+        return super().forward(x)
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm with learned scale and shift."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each image and channel."""
+        if self.training and _on_cpu(x) and x.dtype is torch.float32:
+            normalized: Tensor = InstanceNormalized.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+            return normalized
+        return super().forward(x)
+
+
+def _on_cpu(x: Tensor) -> bool:
+    """Whether a CPU path applies: not where the network is being exported or compiled."""
+    exported = torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
+    return x.device.type == "cpu" and not exported
+
 
 def norm_layer(kind: Literal["batch", "instance", "none"], channels: int) -> nn.Module | None:
     """Return a normalisation with learned scale and shift, or None for `none`."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     if kind == "instance":
-        return nn.InstanceNorm2d(channels, affine=True)
+        return InstanceNorm(channels)
     return None

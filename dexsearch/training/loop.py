@@ -19,6 +19,7 @@ from torch import Tensor
 from dexsearch.config.trial import TrialConfig
 from dexsearch.data.pairs import TrainingData
 from dexsearch.models.fit import fits
+from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import pad_images
 from dexsearch.training.checkpoint import (
     Checkpoint,
@@ -111,8 +112,8 @@ class _Run:
         targets = self.normalization.from_physical(data.train.target)
         self.networks.generator.init_affine(inputs, targets, data.train.mask)
         self.networks.average.restart()
-        self.inputs = _channels_last(pad_images(inputs, depth=depth))
-        self.targets = _channels_last(pad_images(targets, depth=depth))
+        self.inputs = channels_last(pad_images(inputs, depth=depth))
+        self.targets = channels_last(pad_images(targets, depth=depth))
 
     def continue_from(self, checkpoint: Checkpoint) -> None:
         """Take over networks, optimisers and curve.
@@ -141,7 +142,7 @@ class _Run:
         losses = torch.zeros(3, device=self.device)
         batches = self._batches(epoch)
         for batch in batches:
-            x, y = _channels_last(self.inputs[batch]), _channels_last(self.targets[batch])
+            x, y = channels_last(self.inputs[batch]), channels_last(self.targets[batch])
             losses += self.networks.train_step(x, y)
         l1, generator, discriminator = (losses / len(batches)).tolist()
         _check_finite(epoch, {"L1": l1, "generator": generator, "discriminator": discriminator})
@@ -171,10 +172,6 @@ class _Run:
         rng = torch.Generator().manual_seed((self.config.seed * _SEED_STRIDE + epoch) % 2**63)
         order = torch.randperm(n_images, generator=rng)[: n_images // size * size]
         return order.view(-1, size).to(self.device)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _mean(values: tuple[float, ...]) -> float:

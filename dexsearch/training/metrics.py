@@ -57,11 +57,15 @@ def score_images(
     *,
     data_range: float | Sequence[float],
     mask: Bool[Tensor, "B 1 H W"],
+    eroded: Bool[Tensor, "B 1 H W"] | None = None,
 ) -> ImageScores:
-    """Compute every score at once; see the functions below for each of them."""
+    """Compute every score at once; see the functions below for each of them.
+
+    `eroded` is `erode(mask, EROSION_PX)` where the caller has it already.
+    """
     similarity = ssim_map(prediction, truth, data_range=data_range)
     return ImageScores(
-        ssim=_mean_inside(similarity, erode(mask, EROSION_PX)),
+        ssim=_mean_inside(similarity, erode(mask, EROSION_PX) if eroded is None else eroded),
         whole_ssim=_mean_without_border(similarity),
         psnr=psnr(prediction, truth, data_range=data_range, mask=mask),
         mae=mae(prediction, truth, mask=mask),

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dexsearch.data.pairs import Pairs
 from dexsearch.models.generator import Generator
+from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import crop_images, pad_images
 from dexsearch.training.metrics import EROSION_PX, erode, score_images
 from dexsearch.training.normalization import Normalization
@@ -33,7 +34,8 @@ class Validator:
         Raises:
             ValueError: if erosion leaves nothing of an image's body mask.
         """
-        empty = (~erode(pairs.mask, EROSION_PX).flatten(1).any(dim=1)).nonzero().flatten()
+        self._inner = erode(pairs.mask, EROSION_PX)
+        empty = (~self._inner.flatten(1).any(dim=1)).nonzero().flatten()
         if len(empty):
             raise ValueError(
                 f"validation image {int(empty[0])} has no body left after eroding its mask by "
@@ -59,12 +61,13 @@ class Validator:
     def _score_batch(self, generator: Generator, start: int) -> Tensor:
         """Return SSIM, whole-image SSIM, PSNR and MAE of some images: 4 x images x targets."""
         part = slice(start, start + self._batch)
-        inputs = self._inputs[part].contiguous(memory_format=torch.channels_last)
+        inputs = channels_last(self._inputs[part])
         output = crop_images(generator(inputs), self._size_px).float().contiguous()
         scores = score_images(
             self._normalization.to_physical(output),
             self._pairs.target[part],
             data_range=self._normalization.data_ranges,
             mask=self._pairs.mask[part],
+            eroded=self._inner[part],
         )
         return torch.stack((scores.ssim, scores.whole_ssim, scores.psnr, scores.mae))
