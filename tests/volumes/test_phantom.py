@@ -84,6 +84,18 @@ def test_ribs_cross_lungs_in_the_picture(subjects: list[Subject]) -> None:
         assert np.abs(np.diff(lung, axis=0)).max() > 0.1
 
 
+def test_ribs_cross_the_heart_and_the_tumour_in_the_picture(subjects: list[Subject]) -> None:
+    rows, columns = np.mgrid[:64, :64]
+    for subject in subjects:
+        _, bone = front_view(subject)
+        row, column = (32 + subject.tumour_centre_mm[axis] / 5.0 for axis in (0, 2))
+        radius_px = max(1.0, subject.tumour_diameter_mm / 2 / 5.0)
+        tumour = (rows - row) ** 2 + (columns - column) ** 2 <= radius_px**2
+        assert bone[tumour].max() > 0.2, "a rib shadow lies on the tumour"
+        left_of_the_spine = bone[28:44, 38:48]
+        assert (left_of_the_spine > 0.1).mean() > 0.2, "ribs lie on the heart"
+
+
 def test_voxels_follow_the_pixel_within_limits() -> None:
     assert phantom_voxel_mm(5.0) == pytest.approx(2.75)
     assert phantom_voxel_mm(0.2) == 1.5
