@@ -83,9 +83,11 @@ def open_study(
 ) -> OptunaStudy:
     """Open study.db, after rebuilding it where it does not say what the ledger says."""
     path = folder / DATABASE_NAME
-    if not _agrees(path, record, space):
+    study = _agreeing(path, record, space)
+    if study is None:
         _write_database(path, replayed(record.name, events, space), record)
-    return OptunaStudy(_load(_sqlite(path), record.name, space), space)
+        study = _load(_sqlite(path, is_current=True), record.name, space)
+    return OptunaStudy(study, space)
 
 
 def replayed(name: str, events: Iterable[Event], space: SearchSpace) -> optuna.Study:
@@ -180,19 +182,20 @@ def _advance_qmc(study: optuna.Study, space: SearchSpace, number: int) -> None:
     sampler.sample_relative(study, frozen, sampler.infer_relative_search_space(study, frozen))
 
 
-def _agrees(path: Path, record: StudyRecord, space: SearchSpace) -> bool:
-    """Tell whether study.db says what the ledger says."""
+def _agreeing(path: Path, record: StudyRecord, space: SearchSpace) -> optuna.Study | None:
+    """Return the study in a database if it says what the ledger says."""
     if not path.exists():
-        return False
+        return None
     try:
         study = _load(_sqlite(path), record.name, space)
         found = study.get_trials(deepcopy=False)
     except (SQLAlchemyError, sqlite3.Error, ValueError, KeyError, RuntimeError):
-        return False
-    return len(found) == len(record.trials) and all(
+        return None
+    agrees = len(found) == len(record.trials) and all(
         _same(frozen, trial, record.objective)
         for frozen, trial in zip(found, record.trials, strict=True)
     )
+    return study if agrees else None
 
 
 def _same(frozen: FrozenTrial, trial: TrialRecord, objective: str) -> bool:
@@ -243,13 +246,18 @@ def _load(storage: BaseStorage, name: str, space: SearchSpace) -> optuna.Study:
     )
 
 
-def _sqlite(path: Path) -> RDBStorage:
+def _sqlite(path: Path, *, is_current: bool = False) -> RDBStorage:
     """Open a database without waiting for the disk at each commit.
 
     A killed process loses nothing by that; after a power cut the ledger, which does wait, has
-    what the database lacks.
+    what the database lacks. One that this process has written `is_current` and is not checked.
     """
-    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+    storage = RDBStorage(
+        f"sqlite:///{path}",
+        engine_kwargs={"connect_args": {"timeout": 60}},
+        skip_compatibility_check=is_current,
+        skip_table_creation=is_current,
+    )
     sqlalchemy.event.listen(storage.engine, "connect", _do_not_wait_for_disk)
     storage.engine.dispose()
     return storage

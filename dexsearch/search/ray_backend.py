@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ray
 from ray import tune
+from ray._private import worker as ray_worker
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.errors import EnvironmentFault
@@ -107,8 +108,7 @@ def n_slots(total: dict[str, float], request: dict[str, float]) -> int:
 @contextlib.contextmanager
 def ray_cluster(address: str | None) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine; leave it, or stop it."""
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    silence_ray()
     scratch = scratch_folder() if address is None else None
     try:
         if scratch is not None:
@@ -121,6 +121,17 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def silence_ray() -> None:
+    """Keep Ray's own lines off standard output and standard error; trials tell what matters.
+
+    Messages of the raylet about lost workers are printed to standard output whatever `ray.init`
+    was told, unless this private switch of Ray's debugger is off.
+    """
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray_worker._worker_logs_enabled = False
 
 
 def scratch_folder() -> str:

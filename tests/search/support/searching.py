@@ -117,8 +117,10 @@ def run_on_ray(folder: Path, function: str, **changes: object) -> Ended:
 
 
 def optuna_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    study = optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder}/study.db")
-    return study.get_trials()
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{folder}/study.db", skip_compatibility_check=True, skip_table_creation=True
+    )
+    return optuna.load_study(study_name=folder.name, storage=storage).get_trials()
 
 
 def check_study(folder: Path, *, trials: int, epochs: int) -> StudyRecord:

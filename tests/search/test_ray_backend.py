@@ -1,0 +1,183 @@
+"""What only a real Ray shows: silence, lost processes, kills, Ctrl-C, nothing left behind."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from searching import check_study, ray_command, ray_environment, run_on_ray
+
+from dexsearch.errors import EnvironmentFault
+from dexsearch.ledger.log import read_events
+from dexsearch.ledger.study import read_study
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+
+def processes_of(scratch_prefix: str) -> list[str]:
+    """Command lines that mention a scratch folder of Ray."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if scratch_prefix in command:
+            found.append(command)
+    return found
+
+
+def wait_until_gone(pid: int, timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while processes_of(f"dexsearch-ray-{pid}-"):
+        assert time.monotonic() < deadline, processes_of(f"dexsearch-ray-{pid}-")
+        time.sleep(0.1)
+
+
+def n_events(folder: Path) -> int:
+    return len(read_events(folder / "ledger.jsonl"))
+
+
+def begun(
+    folder: Path, function: str, *, epoch_s: float, events: int, **changes: object
+) -> subprocess.Popen[str]:
+    """Start a search and return once it has written so many more events."""
+    before = n_events(folder)
+    process = subprocess.Popen(
+        ray_command(folder, function, **changes),
+        env=ray_environment(folder.parent / "home", epoch_s),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 90
+    while n_events(folder) < before + events:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the search does not get going"
+        time.sleep(0.02)
+    return process
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "s"
+    assert not (tmp_path / "home" / ".ray").exists(), "Ray left a token in the home directory"
+
+
+def test_a_search_says_its_own_lines_and_nothing_else(folder: Path) -> None:
+    ended = run_on_ray(folder, "noisy", trials=4)
+    check_study(folder, trials=4, epochs=9)
+    starts = ("study s: ", "trial ")
+    assert [line for line in ended.stderr.splitlines() if not line.startswith(starts)] == []
+
+
+def test_a_lost_trial_process_costs_no_epoch_and_no_other_trial(folder: Path) -> None:
+    ended = run_on_ray(folder, "killed_once", trials=3, pruner={"kind": "none"})
+    check_study(folder, trials=3, epochs=9)
+    assert "trial 1: its process was lost; continuing from its checkpoint" in ended.stderr
+    trained = (folder / "trials" / "1" / "trained.txt").read_text().split()
+    assert trained == [str(epoch) for epoch in range(1, 10)], "an epoch was trained twice"
+    again = [event for event in read_events(folder / "ledger.jsonl") if "reason" in event]
+    assert again[0]["event"] == "trial_continued"
+
+
+def test_a_trial_that_loses_its_process_again_and_again_fails(folder: Path) -> None:
+    run_on_ray(folder, "killed_always", trials=2, pruner={"kind": "none"})
+    record = check_study(folder, trials=2, epochs=9)
+    lost, good = record.trials
+    assert (lost.state, lost.kind) == ("failed", "infrastructure")
+    assert "its process was lost, again and again" in (lost.reason or "")
+    assert good.state == "complete"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_driver_killed_at_random_moments_ends_as_the_same_search(
+    seed: int, folder: Path
+) -> None:
+    moments = random.Random(seed)
+    for _ in range(2):
+        events = moments.randrange(1, 15)
+        process = begun(folder, "rising", epoch_s=0.1, events=events, trials=6)
+        time.sleep(moments.random() * 0.5)
+        process.kill()
+        process.communicate()
+        wait_until_gone(process.pid)
+    if seed == 0:
+        (folder / "study.db").unlink()
+    ended = run_on_ray(folder, "rising", trials=6)
+    assert ended.exit_code == 0
+    check_study(folder, trials=6, epochs=9)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_whole_group_stops_tidily_and_the_same_command_continues(
+    number: signal.Signals, code: int, folder: Path
+) -> None:
+    """A terminal sends Ctrl-C to every process of the group, Ray's workers included."""
+    process = begun(folder, "rising", epoch_s=0.3, events=8, trials=4)
+    os.killpg(process.pid, number)
+    begin = time.monotonic()
+    _, stderr = process.communicate(timeout=30)
+    assert time.monotonic() - begin < 20
+    assert process.returncode == code, stderr
+    assert "Traceback" not in stderr
+    wait_until_gone(process.pid, timeout_s=5)
+    record = read_study(folder)
+    assert record.in_state("running")
+    assert not record.in_state("failed"), [trial.reason for trial in record.in_state("failed")]
+    assert not (folder / "tune").exists()
+    assert run_on_ray(folder, "rising", trials=4).exit_code == 0
+    check_study(folder, trials=4, epochs=9)
+
+
+def test_two_signals_stop_at_once_although_an_epoch_takes_long(folder: Path) -> None:
+    process = begun(folder, "rising", epoch_s=60, events=3, trials=4)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    wait_until_gone(process.pid, timeout_s=10)
+
+
+def test_nothing_is_left_of_a_search(folder: Path, tmp_path: Path) -> None:
+    process = begun(folder, "rising", epoch_s=0.0, events=1, trials=2)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    wait_until_gone(process.pid, timeout_s=5)
+    assert not list(Path("/tmp").glob(f"dexsearch-ray-{process.pid}-*"))
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "ledger.jsonl",
+        "ledger.jsonl.lock",
+        "study.db",
+        "trials",
+    ]
+
+
+def test_a_trial_larger_than_the_machine_is_refused(folder: Path) -> None:
+    ended = run_on_ray(folder, "rising", trials=1, resources={"cpus": 4096})
+    assert ended.exit_code == EnvironmentFault.exit_code
+    assert "a trial needs 4096 cpu, and the cluster has" in (ended.error or "")
+
+
+def test_trials_run_side_by_side(folder: Path) -> None:
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("one processor runs one trial at a time")
+    run_on_ray(folder, "rising", trials=2, pruner={"kind": "none"})
+    kinds = [event["trial"] for event in read_events(folder / "ledger.jsonl") if "trial" in event]
+    assert kinds[:2] == [0, 1], "the second trial is handed out before the first one reports"
+
+
+def test_an_actor_is_used_again(folder: Path) -> None:
+    """Ten trials of nothing in little more than the start of two actors."""
+    run_on_ray(folder, "rising", trials=12, pruner={"kind": "none"}, epochs=2)
+    record = check_study(folder, trials=12, epochs=2)
+    times = sorted(trial.ended or 0.0 for trial in record.trials)
+    assert times[-1] - times[1] < 15

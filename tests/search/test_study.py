@@ -1,0 +1,238 @@
+"""A search that is interrupted anywhere is the same search when it is run again."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from invented_curves import FUNCTIONS, rising
+from searching import check_study, search_here, space_with
+
+from dexsearch.errors import ConfigurationError, StudyBusy
+from dexsearch.ledger.log import Event, EventLog, read_events
+from dexsearch.ledger.study import read_study
+from dexsearch.search.in_process import InProcessBackend
+from dexsearch.search.progress import PlainProgress, SilentProgress
+from dexsearch.search.study import run_study
+from dexsearch.search.trial import Assignment, Record
+
+SMALL = {"trials": 4, "epochs": 4, "pruner": {"min_epochs": 1, "reduction": 2, "immune_every": 4}}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the search handles it."""
+
+
+def params_of(folder: Path) -> list[dict[str, object]]:
+    return [trial.params for trial in read_study(folder).trials]
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, countdown: int, *, written: bool) -> None:
+    """Die at the event of the ledger with this number, before or after it is written."""
+    append = EventLog.append
+    left = [countdown]
+
+    def dying(self: EventLog, event: Event, *, sync: bool = True) -> Event:
+        left[0] -= 1
+        if left[0] == 0 and not written:
+            raise Killed
+        done = append(self, event, sync=sync)
+        if left[0] == 0:
+            raise Killed
+        return done
+
+    monkeypatch.setattr(EventLog, "append", dying)
+
+
+def die_and_continue(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, at: int, *, written: bool, slots: int
+) -> None:
+    with monkeypatch.context() as patched:
+        kill_at(patched, at, written=written)
+        with pytest.raises(Killed):
+            search_here(folder, rising, slots=slots, **SMALL)  # type: ignore[arg-type]
+    search_here(folder, rising, slots=slots, **SMALL)  # type: ignore[arg-type]
+    check_study(folder, trials=4, epochs=4)
+
+
+@pytest.mark.parametrize(("at", "written"), [(1, False), (2, False), (4, True), (9, False)])
+def test_one_trial_at_a_time_a_killed_search_ends_as_if_never_killed(
+    at: int, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search_here(tmp_path / "whole" / "s", rising, slots=1, **SMALL)  # type: ignore[arg-type]
+    die_and_continue(tmp_path / "s", monkeypatch, at, written=written, slots=1)
+    whole, killed = read_study(tmp_path / "whole" / "s"), read_study(tmp_path / "s")
+    for one, other in zip(whole.trials, killed.trials, strict=True):
+        assert (one.params, one.state, one.epochs) == (other.params, other.state, other.epochs)
+        assert one.would_prune_at == other.would_prune_at
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_search_may_be_killed_at_every_single_event(
+    slots: int, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search_here(tmp_path / "s", rising, slots=slots, **SMALL)  # type: ignore[arg-type]
+    n_events = len(read_events(tmp_path / "s" / "ledger.jsonl"))
+    for at in range(1, n_events + 1):
+        die_and_continue(tmp_path / str(at), monkeypatch, at, written=written, slots=slots)
+
+
+def test_unfinished_trials_are_handed_out_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        kill_at(patched, 6, written=True)
+        with pytest.raises(Killed):
+            search_here(tmp_path / "s", rising)
+    unfinished = [trial.number for trial in read_study(tmp_path / "s").in_state("running")]
+    assert unfinished == [0, 1]
+    handed_out: list[int] = []
+
+    def watched(assignment: Assignment) -> Iterator[Record]:
+        handed_out.append(assignment.number)
+        yield from rising(assignment)
+
+    search_here(tmp_path / "s", watched)
+    assert handed_out[:2] == [0, 1]
+    assert sorted(handed_out) == list(range(8))
+    trained = (tmp_path / "s" / "trials" / "0" / "trained.txt").read_text().split()
+    assert trained == sorted(set(trained)), "no epoch with a checkpoint is trained twice"
+
+
+def test_nothing_is_left_to_do_for_the_same_command_or_fewer_trials(tmp_path: Path) -> None:
+    search_here(tmp_path / "s", rising, trials=4)
+    before = (tmp_path / "s" / "ledger.jsonl").read_bytes()
+
+    def never(assignment: Assignment) -> Iterator[Record]:
+        raise AssertionError("a trial was handed out")
+
+    assert len(search_here(tmp_path / "s", never, trials=4).record.trials) == 4
+    assert (tmp_path / "s" / "ledger.jsonl").read_bytes() == before
+    assert len(search_here(tmp_path / "s", never, trials=2).record.trials) == 4
+
+
+def test_a_changed_search_is_refused_and_leaves_the_study_alone(tmp_path: Path) -> None:
+    search_here(tmp_path / "s", rising, trials=2)
+    before = (tmp_path / "s" / "ledger.jsonl").read_bytes()
+    with pytest.raises(ConfigurationError, match=r"epochs 9 -> 10"):
+        search_here(tmp_path / "s", rising, trials=2, epochs=10)
+    with pytest.raises(ConfigurationError, match=r"data digest -> another"):
+        search_here(tmp_path / "s", rising, trials=2, digest="another")
+    assert (tmp_path / "s" / "ledger.jsonl").read_bytes() == before
+
+
+def test_a_second_search_on_the_same_study_is_refused(tmp_path: Path) -> None:
+    with (
+        EventLog(tmp_path / "s" / "ledger.jsonl"),
+        pytest.raises(StudyBusy, match=f"process {os.getpid()}"),
+    ):
+        search_here(tmp_path / "s", rising)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_after_one_signal_the_search_stops_at_the_next_reports_and_can_be_continued(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    def interrupting(assignment: Assignment) -> Iterator[Record]:
+        for record in rising(assignment):
+            if assignment.number == 1 and record["epoch"] == 2:
+                os.kill(os.getpid(), number)
+            yield record
+
+    outcome = search_here(tmp_path / "s", interrupting, pruner={"kind": "none"})
+    assert (outcome.interrupted, outcome.at_once) == (code, False)
+    assert [trial.last_epoch for trial in outcome.record.trials] == [3, 2]
+    assert {trial.state for trial in outcome.record.trials} == {"running"}
+    assert search_here(tmp_path / "s", rising, pruner={"kind": "none"}).interrupted is None
+    check_study(tmp_path / "s", trials=8, epochs=9)
+
+
+def test_after_two_signals_it_stops_at_once(tmp_path: Path) -> None:
+    def impatient(assignment: Assignment) -> Iterator[Record]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield from rising(assignment)
+
+    outcome = search_here(tmp_path / "s", impatient)
+    assert (outcome.interrupted, outcome.at_once) == (130, True)
+    search_here(tmp_path / "s", rising)
+    check_study(tmp_path / "s", trials=8, epochs=9)
+
+
+def test_enqueued_trials_come_first_as_given_and_are_not_immune(tmp_path: Path) -> None:
+    enqueue = [{"generator.depth": 4, "optimizer.learning_rate": 0.005}, {"generator.depth": 2}]
+    search_here(tmp_path / "s", rising, slots=1, enqueue=enqueue)
+    record = check_study(tmp_path / "s", trials=8, epochs=9)
+    assert record.trials[0].params["optimizer.learning_rate"] == 0.005
+    assert [trial.params["generator.depth"] for trial in record.trials[:2]] == [4, 2]
+    assert [trial.number for trial in record.trials if trial.enqueued] == [0, 1]
+    assert not any(trial.immune for trial in record.trials[:2])
+
+
+def test_immune_trials_are_doomed_in_the_record_and_trained_to_the_end(tmp_path: Path) -> None:
+    search_here(tmp_path / "s", rising, trials=12, pruner={"min_epochs": 1, "immune_every": 2})
+    record = check_study(tmp_path / "s", trials=12, epochs=9)
+    doomed = [trial for trial in record.trials if trial.would_prune_at is not None]
+    assert doomed
+    assert {trial.state for trial in doomed} == {"complete"}
+    assert all(trial.immune for trial in doomed)
+
+
+def test_a_configuration_that_cannot_be_trained_costs_one_trial_and_no_epoch(
+    tmp_path: Path,
+) -> None:
+    search = {
+        "loss.adversarial": {"choice": ["lsgan", "none"]},
+        "loss.l1_weight": {"choice": [0.0, 100.0]},
+    }
+    search_here(tmp_path / "s", rising_anything, search=search, trials=12)
+    record = check_study(tmp_path / "s", trials=12, epochs=9)
+    failed = record.in_state("failed")
+    assert failed
+    for trial in failed:
+        assert (trial.kind, trial.epochs) == ("configuration", {})
+        assert "leaves nothing to learn" in (trial.reason or "")
+
+
+def rising_anything(assignment: Assignment) -> Iterator[Record]:
+    for epoch in range(1, assignment.epochs + 1):
+        yield {"epoch": epoch, "val_ssim": epoch / 100 + assignment.number / 10_000}
+
+
+def test_an_objective_that_the_head_lacks_fails_with_the_reason(tmp_path: Path) -> None:
+    search_here(tmp_path / "s", rising, objective="val_ssim_bone", trials=1)
+    (trial,) = read_study(tmp_path / "s").trials
+    assert (trial.state, trial.kind) == ("failed", "configuration")
+    assert "no val_ssim_bone" in (trial.reason or "")
+
+
+def test_storage_elsewhere_holds_the_checkpoints(tmp_path: Path) -> None:
+    outcome = run_study(
+        space_with(trials=1),
+        study="ribs",
+        folder=tmp_path / "studies" / "ribs",
+        dataset=Path("x"),
+        dataset_digest="d",
+        size_px=(64, 64),
+        storage=tmp_path / "shared",
+        progress=SilentProgress(),
+        backend=InProcessBackend(FUNCTIONS["rising"]),
+    )
+    (trial,) = outcome.record.trials
+    weights = tmp_path / "shared" / "ribs" / "trials" / "0" / "00009"
+    assert outcome.record.checkpoint_path(trial) == weights
+    assert weights.is_dir()
+
+
+def test_the_display_hears_what_the_ledger_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search_here(tmp_path / "s", rising, trials=2, progress=PlainProgress(sys.stderr))
+    lines = capsys.readouterr().err.splitlines()
+    n_epochs = sum(len(trial.epochs) for trial in read_study(tmp_path / "s").trials)
+    assert sum(" epoch " in line for line in lines) == n_epochs
+    assert lines[-1].endswith("2/2 ended")
