@@ -9,7 +9,10 @@ The split is continuous: hard labels would leave the spine in the soft image. Co
 150 HU counts as bone.
 """
 
+import gzip
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +31,7 @@ AIR_BELOW_HU = -500.0
 BODY_ABOVE_HU = -400.0
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 VOXEL_RANGE_MM = (0.1, 20.0)
+CHUNK_BYTES = 2**20
 HOUNSFIELD_HINT = (
     "give a CT in Hounsfield units (air about -1000, water 0); convert the series "
     "with its rescale slope and intercept"
@@ -45,9 +49,9 @@ def ct_name(path: Path) -> str:
 def ct_extent_mm(path: Path) -> tuple[float, float, float]:
     """Return the extent from head to feet, front to back and right to left; reads the header."""
     image = _open(path)
-    right, front, up = (
-        n * size for n, size in zip(image.shape[:3], _spacing_mm(image), strict=True)
-    )
+    stored = [n * size for n, size in zip(image.shape[:3], _spacing_mm(image), strict=True)]
+    axes = _patient_axes(image)
+    right, front, up = (stored[axes.index(axis)] for axis in range(3))
     return up, front, right
 
 
@@ -63,11 +67,11 @@ def load_ct(path: Path, *, kvp: float = 120.0, voxel_mm: float | None = None) ->
     Raises:
         DataError: if the file is missing, unreadable, not three-dimensional or not a CT.
     """
-    image = _open(path)
-    try:
+    header = _open(path)
+    with _damage_told(path):
+        _check_gzip(path)
+        image = nibabel.as_closest_canonical(header)  # type: ignore[no-untyped-call]
         hu = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="copy the file again") from None
     hu = hu.reshape(hu.shape[:3])
     _refuse_what_is_not_hu(path, hu)
     # Canonical axes run left to right, back to front, feet to head; ours the other way round.
@@ -136,8 +140,35 @@ def _open(path: Path) -> SpatialImage:
             f"{low:g}..{high:g} mm",
             hint="correct the voxel size in the file's header",
         )
-    canonical = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
-    return cast("SpatialImage", canonical)
+    if sorted(_patient_axes(image)) != [0, 1, 2]:
+        raise DataError(
+            f"{path} does not say how its axes lie in the patient (its affine has no three axes)",
+            hint="convert the series again, with its orientation",
+        )
+    return image
+
+
+def _patient_axes(image: SpatialImage) -> list[float]:
+    """Return the patient's axis (0 right, 1 front, 2 head) of every stored axis."""
+    orientation = nibabel.orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
+    return [float(axis) for axis in orientation[:, 0]]
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Tell a file that breaks off or does not unpack as what it is."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="copy the file again") from None
+
+
+def _check_gzip(path: Path) -> None:
+    """Read a packed file to its end, where its checksum stands; nibabel stops before."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as stream:
+            while stream.read(CHUNK_BYTES):
+                pass
 
 
 def _spacing_mm(image: SpatialImage) -> tuple[float, ...]:

@@ -140,6 +140,26 @@ def test_files_that_are_missing_cut_or_of_another_kind_are_refused(tmp_path: Pat
         load_ct(tmp_path / "cut.nii.gz")
 
 
+def test_a_damaged_file_is_refused_in_whatever_order_its_axes_are(tmp_path: Path) -> None:
+    hu = np.random.default_rng(0).integers(-1000, 900, (20, 20, 20), np.int16)
+    path = tmp_path / "turned.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(hu, np.diag([-2.0, -2.0, -2.0, 1.0])), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4000])
+    with pytest.raises(DataError, match=r"turned.nii.gz cannot be read"):
+        load_ct(path)
+    path.write_bytes(whole[:-8] + bytes(byte ^ 1 for byte in whole[-8:]))
+    with pytest.raises(DataError, match=r"turned.nii.gz cannot be read: CRC"):
+        load_ct(path)
+
+
+def test_the_extent_of_turned_axes_is_the_patients(tmp_path: Path) -> None:
+    affine = np.array([[0, 2, 0, 0], [0, 0, 3, 0], [-4, 0, 0, 0], [0, 0, 0, 1]], float)
+    path = tmp_path / "turned.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), affine), path)
+    assert ct_extent_mm(path) == (20.0, 21.0, 12.0)
+
+
 @pytest.mark.skipif(not REAL.is_file(), reason=f"no CT at {REAL}")
 def test_a_real_ct_seen_from_the_front_is_a_chest() -> None:
     subject = load_ct(REAL)
