@@ -133,8 +133,8 @@ def read_manifest(folder: Path) -> Manifest:
         )
     if not path.is_file():
         raise DataError(
-            f"{str(folder)!r} is not a dataset: it has no {MANIFEST_NAME}, which is written last",
-            hint="remove the folder and make the dataset again",
+            f"{str(folder)!r} is not a dataset: it has no {MANIFEST_NAME}",
+            hint="give a folder that dexsearch data phantom, ct or import made",
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

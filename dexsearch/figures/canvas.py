@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 DISCLAIMER = "research software, not for diagnosis"
 
+_LONGEST_NAME = 21
 _LOW_PERCENT, _HIGH_PERCENT = 0.5, 99.5
 
 
@@ -54,6 +55,12 @@ def display_window(
         return 0.0, 1.0
     low, high = (float(level) for level in np.percentile(values, (_LOW_PERCENT, _HIGH_PERCENT)))
     return (low, high) if low < high else (low - 0.5, low + 0.5)
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits beside an image: without its middle where it is too long."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def show_image(

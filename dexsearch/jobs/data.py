@@ -9,11 +9,13 @@ from dexsearch.config.space import PhantomDataConfig
 from dexsearch.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from dexsearch.data.manifest import Manifest
     from dexsearch.data.store import Dataset
 
 Progress = Callable[[int, int], None]
 
 SHEET_COLUMNS = 8
+N_XRAY_GAN_POSES = 900
 SHEET_KINDS = ("input", "bone", "tissue")
 _WARNING = (
     "one volume: its views are split in blocks of poses with a guard band between them, which "
@@ -65,6 +67,8 @@ class DatasetInfo:
             part = self.split[subset]
             people = _counted(part["subjects"])
             lines.append(f"           {subset:<10} {part['images']:>6} images of {people}")
+        if self.split["left_out"]:
+            lines.append(f"           guard band {self.split['left_out']:>6} images left out")
         if self.split["warning"]:
             lines.append(f"warning    {self.split['warning']}")
         lines.append(f"digest     {self.digest}")
@@ -185,6 +189,7 @@ def describe(dataset: "Dataset", *, with_baselines: bool) -> DatasetInfo:
         split={
             "rule": manifest.split_rule,
             **parts,
+            "left_out": _asked_for(manifest) - manifest.n_images,
             "warning": _WARNING if manifest.one_volume else None,
         },
         digest=manifest.digest,
@@ -198,16 +203,19 @@ def open_named(name: Path, workspace: Path) -> "Dataset":
     Raises:
         DataError: if there is none.
     """
+    from dexsearch.data.manifest import MANIFEST_NAME
     from dexsearch.data.store import open_dataset
 
-    for path in (name, workspace / name, workspace / "datasets" / name):
-        if path.exists():
+    places = (name, workspace / name, workspace / "datasets" / name)
+    for path in places:
+        if (path / MANIFEST_NAME).is_file():
             return open_dataset(path)
-    return open_dataset(name)
+    return open_dataset(next((path for path in places if path.exists()), name))
 
 
 def show_dataset(dataset: "Dataset", out: Path | None, *, n_images: int) -> ContactSheet:
     """Write a contact sheet of training and validation images, evenly over the dataset."""
+    from dexsearch.figures.canvas import shortened
     from dexsearch.figures.contact_sheet import SheetRow, write_contact_sheet
 
     arrays = [dataset.arrays("train"), dataset.arrays("validation")]
@@ -217,7 +225,8 @@ def show_dataset(dataset: "Dataset", out: Path | None, *, n_images: int) -> Cont
     chosen = [places[int((k + 0.5) * len(places) / n_columns)] for k in range(n_columns)]
     shown = [(infos["train"], infos["validation"])[part][index] for part, index in chosen]
     titles = [
-        f"{info.subject}\n{', '.join(f'{angle:.0f}' for angle in info.pose_deg)} degrees"
+        f"{shortened(info.subject)}\n"
+        f"{', '.join(f'{angle:.0f}' for angle in info.pose_deg)} degrees"
         for info in shown
     ]
     rows = [
@@ -234,6 +243,17 @@ def show_dataset(dataset: "Dataset", out: Path | None, *, n_images: int) -> Cont
         masks=[arrays[part].mask[index] for part, index in chosen],
     )
     return ContactSheet(path=path, images=n_columns)
+
+
+def _asked_for(manifest: "Manifest") -> int:
+    """Return the number of images that the dataset was made from."""
+    source = manifest.source
+    if not manifest.one_volume:
+        return manifest.n_images
+    if manifest.kind == "ct":
+        poses = source["poses"]
+        return len(source["files"]) * (N_XRAY_GAN_POSES if poses == "xray-gan" else int(poses))
+    return int(source.get("n_images", manifest.n_images))
 
 
 def _counted(subjects: int) -> str:

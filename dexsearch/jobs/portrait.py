@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dexsearch.data.pairs import Pairs
 from dexsearch.data.store import ImageInfo, Manifest
+from dexsearch.figures.canvas import shortened
 from dexsearch.figures.comparison import Comparison, write_comparison
 from dexsearch.figures.curve import write_learning_curve
 from dexsearch.inference.package import CURVE_PICTURE, PICTURES, GeneratorCard
@@ -99,7 +100,7 @@ def draw_pictures(
         subject = _safe(infos[index].subject)
         rows = [
             Comparison(
-                label=f"{subject} {target}",
+                label=f"{shortened(subject)}\n{target}",
                 unit=manifest.units.get(target, ""),
                 ssim=float(portrait.ssim[index, channel]),
                 input=_array(pairs.input[index, 0]),

@@ -5,7 +5,7 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
-from dexsearch.figures.canvas import DISCLAIMER, display_window
+from dexsearch.figures.canvas import DISCLAIMER, display_window, shortened
 from dexsearch.figures.comparison import Comparison, write_comparison
 from dexsearch.figures.contact_sheet import SheetRow, write_contact_sheet
 from dexsearch.figures.curve import write_learning_curve
@@ -35,6 +35,11 @@ def test_a_contact_sheet_is_grey_and_says_what_it_is_not_for(tmp_path: Path) -> 
     )
     assert np.ptp(pixels(path), axis=2).max() == 0
     assert [entry.name for entry in path.parent.iterdir()] == ["sheet.png"]
+
+
+def test_a_long_name_keeps_its_ends_and_a_short_one_all() -> None:
+    assert shortened("phantom-0-0012") == "phantom-0-0012"
+    assert shortened("cptac_pda_c3n00249_chest_ct_3mm") == "cptac_pda_…est_ct_3mm"
 
 
 def test_every_row_of_a_sheet_has_every_column(tmp_path: Path) -> None:

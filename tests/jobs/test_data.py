@@ -68,6 +68,13 @@ def test_info_for_people_names_every_number(cohort: Dataset) -> None:
 def test_one_volume_is_said_to_leak_less_but_not_nothing(tmp_path: Path) -> None:
     info = describe(write(tmp_path / "ct", ("patient",)), with_baselines=False)
     assert "leaks less, not nothing" in info.split["warning"]
+
+
+def test_views_in_the_guard_bands_are_counted(tmp_path: Path) -> None:
+    dataset = import_dataset(tmp_path / "out", foreign_tree(tmp_path / "src"), size_px=32)
+    info = describe(dataset, with_baselines=False)
+    assert info.split["left_out"] == len(TURNS) - info.images > 0
+    assert f"guard band {info.split['left_out']:>6} images left out" in str(info)
     assert "leaks less, not nothing" in str(info)
     assert "1 subject," in str(info)
 
@@ -78,6 +85,17 @@ def test_a_dataset_is_found_by_path_or_by_name(cohort: Dataset) -> None:
         assert open_named(name, workspace).manifest == cohort.manifest
     with pytest.raises(DataError, match="'nowhere' does not exist"):
         open_named(Path("nowhere"), workspace)
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_dataset(
+    cohort: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cohort").mkdir()
+    assert open_named(Path("cohort"), Path("workspace")).path.resolve() == cohort.path
+    with pytest.raises(DataError, match=r"'workspace' is not a dataset") as refusal:
+        open_named(Path("workspace"), tmp_path / "elsewhere")
+    assert "remove" not in str(refusal.value.hint)
 
 
 def test_the_contact_sheet_stands_beside_the_dataset(cohort: Dataset) -> None:
@@ -104,13 +122,17 @@ def test_a_wrong_number_of_poses_is_refused(tmp_path: Path, poses: str) -> None:
         make_from_ct(tmp_path / "out", [tmp_path / "ct.nii"], poses=poses, size_px=32)
 
 
-def test_an_import_is_a_dataset(tmp_path: Path) -> None:
+def foreign_tree(source: Path) -> Path:
     y, x = np.mgrid[0:40, 0:36]
     body = (y - 20) ** 2 + (x - 18) ** 2 < 15**2
     for folder, (_, _, z) in itertools.product(("input", "bone", "tissue"), TURNS):
-        (tmp_path / "src" / folder).mkdir(parents=True, exist_ok=True)
-        np.save(tmp_path / "src" / folder / f"0_0_{z:.0f}.npy", body * (5 + np.sin(x + z)))
-    dataset = import_dataset(tmp_path / "out", tmp_path / "src", size_px=32)
+        (source / folder).mkdir(parents=True, exist_ok=True)
+        np.save(source / folder / f"0_0_{z:.0f}.npy", body * (5 + np.sin(x + z)))
+    return source
+
+
+def test_an_import_is_a_dataset(tmp_path: Path) -> None:
+    dataset = import_dataset(tmp_path / "out", foreign_tree(tmp_path / "src"), size_px=32)
     info = describe(dataset, with_baselines=True)
     assert info.kind == "import"
     assert (info.baselines or {})["identity_affine"]["bone"] == pytest.approx(1.0, abs=1e-3)
