@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DISCLAIMER = "research software, not for diagnosis"
 SUFFIXES = (".npy", ".png")
+STRANGE_DEVIATIONS = 6.0
 Tell = Callable[[str], None]
 
 
@@ -91,7 +92,7 @@ def _open_model(model: str, workspace: Path) -> Package:
     """Open a registered generator, or the package folder that `model` is."""
     names = read_registry(workspace).names
     folder = Path(model)
-    if folder.is_dir() and model not in names:
+    if model and folder.is_dir() and model not in names:
         if not (folder / MANIFEST).is_file():
             raise DataError(
                 f"{model!r} is a folder without {MANIFEST}, so no generator package",
@@ -108,6 +109,7 @@ def _with_units(
     from dexsearch.inference.predict import match_grey_levels
 
     if path.suffix.lower() != ".png":
+        _tell_if_strange(image, path, predictor, tell)
         return image
     if predictor.normalization.mode == "per_image":
         tell(f"{path.name}: grey levels are standardised by the model itself; bright means dense")
@@ -117,6 +119,20 @@ def _with_units(
         "spread of the training inputs; bright means dense; amounts are approximate"
     )
     return match_grey_levels(image, predictor.normalization)
+
+
+def _tell_if_strange(
+    image: "NDArray[np.float32]", path: Path, predictor: "Predictor", tell: Tell
+) -> None:
+    """Say so where the numbers cannot be in the unit that the model was trained on."""
+    known, unit = predictor.normalization, predictor.card.units.get("input", "")
+    distance = abs(float(image.mean(dtype="float64")) - known.mean) / known.std
+    if known.mode == "absolute" and distance > STRANGE_DEVIATIONS:
+        tell(
+            f"warning: {path.name}: pixels of {image.min():.4g} to {image.max():.4g} are far from "
+            f"the training inputs (mean {known.mean:.3g}, spread {known.std:.3g}, {unit}), so the "
+            "prediction means little; bring the image to that unit"
+        )
 
 
 def _stem(image_path: Path, output: Path) -> Path:

@@ -22,7 +22,8 @@ def make_workspace(workspace: Path, mode: str = "absolute") -> Path:
     card = GeneratorCard(
         task="joint", targets=("bone", "tissue"), trial_config=config.model_dump(mode="json"),
         normalization={"mode": mode, "mean": 3.0, "std": 0.8, "data_ranges": [2.0, 16.0]},
-        units={"bone": "cm", "tissue": "cm"}, study="ribs", trial=1, params={},
+        units={"input": "-ln(I/I0)", "bone": "cm", "tissue": "cm"},
+        study="ribs", trial=1, params={},
         objective="val_ssim", epochs=1, n_parameters=1, dataset="d", size_px=(32, 32),
         pixel_mm=None, metric=1,
         scores={"val_ssim": 0.5, "val_ssim_bone": 0.5, "val_ssim_tissue": 0.5},
@@ -101,6 +102,20 @@ def test_a_per_image_model_takes_grey_levels_as_they_are(tmp_path: Path) -> None
     np.testing.assert_allclose(
         read_image(from_png.files[0]), read_image(from_npy.files[0]), atol=1e-4
     )
+
+
+def test_numbers_of_another_unit_are_warned_about(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "w")
+    np.save(tmp_path / "counts.npy", np.random.default_rng(0).integers(0, 65535, (32, 32)))
+    _, told = predict(tmp_path / "w", tmp_path / "counts.npy", tmp_path / "out")
+    assert told[0].startswith("warning: counts.npy: pixels of ")
+    assert "far from the training inputs (mean 3, spread 0.8" in told[0]
+
+
+def test_a_model_without_a_name_is_not_registered(tmp_path: Path, image: Path) -> None:
+    make_workspace(tmp_path / "w")
+    with pytest.raises(NotRegistered):
+        predict(tmp_path / "w", image, tmp_path / "out", "")
 
 
 def test_an_unknown_model_lists_the_known_ones(tmp_path: Path, image: Path) -> None:
