@@ -86,7 +86,12 @@ def test_continuing_equals_an_uninterrupted_run_bit_for_bit(
     config = small(loss__adversarial=adversarial, generator__norm=norm)
     whole = run(config, joint_data, 5, checkpoints=tmp_path / "whole", checkpoint_every_s=0.0)
     broken = train(
-        config, joint_data, epochs=5, device=CPU, checkpoints=tmp_path / "b", checkpoint_every_s=0.0
+        config,
+        joint_data,
+        epochs=5,
+        device=CPU,
+        checkpoints=tmp_path / "b",
+        checkpoint_every_s=0.0,
     )
     next(broken), next(broken)
     broken.close()  # type: ignore[attr-defined]

@@ -69,3 +69,15 @@ def test_precision_follows_the_hardware() -> None:
     capabilities = torch.cpu.get_capabilities()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     assert chosen.dtype is (torch.bfloat16 if native else torch.float32)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+def test_bfloat16_takes_a_similar_step(norm: str) -> None:
+    x, y = torch.randn(4, 1, 32, 32), torch.randn(4, 2, 32, 32)
+    losses = []
+    for dtype in (torch.float32, torch.bfloat16):
+        _, networks = networks_of(generator__norm=norm, discriminator__norm=norm)
+        networks.precision = Precision("cpu", dtype)
+        losses.append(networks.train_step(x, y))
+        assert all(p.dtype is torch.float32 for p in networks.generator.parameters())
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0.05)
