@@ -8,7 +8,9 @@ import typer
 from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
 from dexsearch.cli.output import note, print_result, progress_bar
 
-data_app = typer.Typer(no_args_is_help=True, help="Make, import, show and describe datasets.")
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make, import, show and describe datasets."
+)
 
 OutArgument = Annotated[Path, typer.Argument(help="Dataset folder to make.", metavar="OUT")]
 DatasetArgument = Annotated[

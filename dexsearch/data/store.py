@@ -31,6 +31,7 @@ from dexsearch.data.splits import Split, Subset
 from dexsearch.data.writing import (
     Sample,
     build_manifest,
+    file_sha256,
     partial_folder,
     write_arrays,
     write_durably,
@@ -49,6 +50,12 @@ __all__ = [
     "open_dataset",
     "write_dataset",
 ]
+
+
+OPEN_SUBSETS: tuple[Subset, ...] = ("train", "validation")
+"""What a search may see; the hold-out is opened for evidence alone."""
+
+_REMEDY = "copy the folder again, or remove it and make the dataset again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,26 @@ class Dataset:
         loaded = {name: _load_array(folder / f"{name}.npy", shape, name) for name in ARRAYS}
         return Arrays(**loaded)
 
+    def check_files(self) -> None:
+        """Compare the training and validation files with the hashes in the manifest.
+
+        Reads every byte. The hold-out's files are not looked at.
+
+        Raises:
+            DataError: naming the file that is missing, cut short or changed.
+        """
+        for subset in OPEN_SUBSETS:
+            self.arrays(subset)
+            for name in (f"{subset}/{array}.npy" for array in ARRAYS):
+                found = file_sha256(self.path / name)
+                expected = str(self.manifest.files.get(name))
+                if found != expected:
+                    raise DataError(
+                        f"{self.path / name}: changed since it was written (sha256 {found[:12]}.., "
+                        f"the manifest says {expected[:12]}..)",
+                        hint=_REMEDY,
+                    )
+
 
 def open_dataset(path: Path) -> Dataset:
     """Open a dataset folder; the hold-out's files are not even looked for.
@@ -93,14 +120,14 @@ def open_dataset(path: Path) -> Dataset:
     manifest = read_manifest(path)
     missing = [
         f"{subset}/{name}.npy"
-        for subset in ("train", "validation")
+        for subset in OPEN_SUBSETS
         for name in ARRAYS
         if not (path / subset / f"{name}.npy").is_file()
     ]
     if missing:
         raise DataError(
             f"dataset {str(path)!r} lacks {missing[0]}",
-            hint="copy the folder again, or remove it and make the dataset again",
+            hint=_REMEDY,
         )
     return Dataset(path=path, manifest=manifest)
 
@@ -138,17 +165,16 @@ def write_dataset(
 
 
 def _load_array(path: Path, shape: tuple[int, int, int], name: str) -> NDArray[Any]:
-    remedy = "copy the folder again, or remove it and make the dataset again"
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error}"
-        raise DataError(f"{path}: {reason}", hint=remedy) from None
+        raise DataError(f"{path}: {reason}", hint=_REMEDY) from None
     expected = np.dtype(np.bool_ if name == "mask" else np.float32)
     if array.shape != shape or array.dtype != expected:
         raise DataError(
             f"{path}: holds {array.dtype} {array.shape}, the manifest says {expected} {shape}",
-            hint=remedy,
+            hint=_REMEDY,
         )
     return array
 

@@ -132,7 +132,7 @@ def build_manifest(
                 hint="check that the right images were given",
             )
     files = {
-        f"{subset}/{name}.npy": _sha256(folder / subset / f"{name}.npy")
+        f"{subset}/{name}.npy": file_sha256(folder / subset / f"{name}.npy")
         for subset in SUBSETS
         for name in ARRAYS
     }
@@ -230,6 +230,7 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -167,12 +167,13 @@ def import_dataset(
 
 
 def describe(dataset: "Dataset", *, with_baselines: bool) -> DatasetInfo:
-    """Count a dataset's images and subjects; score the baselines where asked to."""
+    """Count a dataset's images and subjects; check it and score the baselines where asked to."""
     manifest = dataset.manifest
     scores = None
     if with_baselines:
         from dexsearch.training.baselines import baselines
 
+        dataset.check_files()
         scores = baselines(dataset).masked()
     parts = {
         subset: {"images": len(infos), "subjects": len(manifest.subjects(subset))}

@@ -94,7 +94,9 @@ def _dataset(plan: SearchPlan, tell: Tell, progress: ProgressBar) -> "Dataset":
 
     phantom = plan.space.data.phantom
     if phantom is None or not plan.made_on_start:
-        return open_dataset(plan.dataset)
+        dataset = open_dataset(plan.dataset)
+        dataset.check_files()
+        return dataset
     tell(f"making {phantom.subjects} phantom subjects in {phantom.poses} poses: {plan.dataset}")
     with progress("views") as count:
         return make_phantom(plan.dataset, phantom, progress=count)

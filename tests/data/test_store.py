@@ -187,6 +187,22 @@ def test_a_truncated_array_is_named(dataset: Dataset) -> None:
         dataset.arrays("train")
 
 
+def test_a_changed_byte_is_found_and_named(dataset: Dataset) -> None:
+    dataset.check_files()
+    path = dataset.path / "validation" / "bone.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"validation/bone.npy: changed since it was written"):
+        open_dataset(dataset.path).check_files()
+
+
+def test_checking_never_opens_the_holdout(dataset: Dataset) -> None:
+    for path in (dataset.path / "holdout").iterdir():
+        path.unlink()
+    open_dataset(dataset.path).check_files()
+
+
 def test_a_pickled_array_is_never_loaded(dataset: Dataset) -> None:
     np.save(dataset.path / "train" / "bone.npy", np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(DataError, match=r"bone\.npy: unreadable"):
