@@ -54,6 +54,7 @@ class StudyDriver:
         self.space = space
         self.stop_requested = False
         self.on_backend_ready: Callable[[], None] = lambda: None
+        self.is_backend_dead: Callable[[], bool] = lambda: False
         self._log = log
         self._study = study
         self._folder = record.folder

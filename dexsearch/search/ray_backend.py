@@ -53,6 +53,7 @@ class RayBackend:
         """Run trials on the cluster that this process has joined."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         bridge = Bridge(driver, self.function)
+        driver.is_backend_dead = is_local_cluster_dead
         try:
             self._tuner(bridge, driver.n_left).fit()
         finally:
@@ -132,6 +133,12 @@ def silence_ray() -> None:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     ray_worker._worker_logs_enabled = False
+
+
+def is_local_cluster_dead() -> bool:
+    """Tell whether a process of the cluster that we started has ended; False after joining one."""
+    node = ray_worker._global_node
+    return node is not None and node.is_head() and bool(node.dead_processes())
 
 
 def scratch_folder() -> str:

@@ -85,9 +85,9 @@ def run_study(
             storage=folder if storage is None else storage.resolve() / study,
             progress=display,
         )
-        signals = StopOnSignals(driver.request_stop)
+        signals = StopOnSignals(driver.request_stop, lambda: driver.is_backend_dead())
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself
-        at_once = False
+        interrupted = False
         if driver.n_left:
             runner = backend or _ray(space, dataset, folder, address)
             with signals, warnings.catch_warnings():
@@ -95,9 +95,9 @@ def run_study(
                 try:
                     runner.run(driver)
                 except KeyboardInterrupt:
-                    at_once = True
-    code = 130 if at_once and signals.exit_code is None else signals.exit_code
-    return StudyOutcome(read_study(folder), interrupted=code, at_once=at_once)
+                    interrupted = True
+    code = signals.exit_code or (130 if interrupted else None)
+    return StudyOutcome(read_study(folder), interrupted=code, at_once=signals.at_once)
 
 
 def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[Event]:

@@ -63,6 +63,15 @@ def begun(
     return process
 
 
+def ended(process: subprocess.Popen[str], *, timeout_s: float) -> tuple[str, str]:
+    """Wait for a search; kill it if it does not end."""
+    try:
+        return process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"still running after {timeout_s} s: {process.communicate()}")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "s"
@@ -70,16 +79,16 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_search_says_its_own_lines_and_nothing_else(folder: Path) -> None:
-    ended = run_on_ray(folder, "noisy", trials=4)
+    outcome = run_on_ray(folder, "noisy", trials=4)
     check_study(folder, trials=4, epochs=9)
     starts = ("study s: ", "trial ")
-    assert [line for line in ended.stderr.splitlines() if not line.startswith(starts)] == []
+    assert [line for line in outcome.stderr.splitlines() if not line.startswith(starts)] == []
 
 
 def test_a_lost_trial_process_costs_no_epoch_and_no_other_trial(folder: Path) -> None:
-    ended = run_on_ray(folder, "killed_once", trials=3, pruner={"kind": "none"})
+    outcome = run_on_ray(folder, "killed_once", trials=3, pruner={"kind": "none"})
     check_study(folder, trials=3, epochs=9)
-    assert "trial 1: its process was lost; continuing from its checkpoint" in ended.stderr
+    assert "trial 1: its process was lost; continuing from its checkpoint" in outcome.stderr
     trained = (folder / "trials" / "1" / "trained.txt").read_text().split()
     assert trained == [str(epoch) for epoch in range(1, 10)], "an epoch was trained twice"
     again = [event for event in read_events(folder / "ledger.jsonl") if "reason" in event]
@@ -109,8 +118,8 @@ def test_a_driver_killed_at_random_moments_ends_as_the_same_search(
         wait_until_gone(process.pid)
     if seed == 0:
         (folder / "study.db").unlink()
-    ended = run_on_ray(folder, "rising", trials=6)
-    assert ended.exit_code == 0
+    outcome = run_on_ray(folder, "rising", trials=6)
+    assert outcome.exit_code == 0
     check_study(folder, trials=6, epochs=9)
 
 
@@ -120,9 +129,9 @@ def test_a_signal_to_the_whole_group_stops_tidily_and_the_same_command_continues
 ) -> None:
     """A terminal sends Ctrl-C to every process of the group, Ray's workers included."""
     process = begun(folder, "rising", epoch_s=0.3, events=8, trials=4)
-    os.killpg(process.pid, number)
     begin = time.monotonic()
-    _, stderr = process.communicate(timeout=30)
+    os.killpg(process.pid, number)
+    _, stderr = ended(process, timeout_s=30)
     assert time.monotonic() - begin < 20
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
@@ -130,7 +139,6 @@ def test_a_signal_to_the_whole_group_stops_tidily_and_the_same_command_continues
     record = read_study(folder)
     assert record.in_state("running")
     assert not record.in_state("failed"), [trial.reason for trial in record.in_state("failed")]
-    assert not (folder / "tune").exists()
     assert run_on_ray(folder, "rising", trials=4).exit_code == 0
     check_study(folder, trials=4, epochs=9)
 
@@ -141,7 +149,7 @@ def test_two_signals_stop_at_once_although_an_epoch_takes_long(folder: Path) -> 
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = ended(process, timeout_s=20)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     wait_until_gone(process.pid, timeout_s=10)
@@ -149,7 +157,7 @@ def test_two_signals_stop_at_once_although_an_epoch_takes_long(folder: Path) -> 
 
 def test_nothing_is_left_of_a_search(folder: Path, tmp_path: Path) -> None:
     process = begun(folder, "rising", epoch_s=0.0, events=1, trials=2)
-    process.communicate(timeout=60)
+    ended(process, timeout_s=60)
     assert process.returncode == 0
     wait_until_gone(process.pid, timeout_s=5)
     assert not list(Path("/tmp").glob(f"dexsearch-ray-{process.pid}-*"))
@@ -162,9 +170,9 @@ def test_nothing_is_left_of_a_search(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_trial_larger_than_the_machine_is_refused(folder: Path) -> None:
-    ended = run_on_ray(folder, "rising", trials=1, resources={"cpus": 4096})
-    assert ended.exit_code == EnvironmentFault.exit_code
-    assert "a trial needs 4096 cpu, and the cluster has" in (ended.error or "")
+    outcome = run_on_ray(folder, "rising", trials=1, resources={"cpus": 4096})
+    assert outcome.exit_code == EnvironmentFault.exit_code
+    assert "a trial needs 4096 cpu, and the cluster has" in (outcome.error or "")
 
 
 def test_trials_run_side_by_side(folder: Path) -> None:
