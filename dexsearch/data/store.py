@@ -105,8 +105,8 @@ class Dataset:
                 expected = str(self.manifest.files.get(name))
                 if found != expected:
                     raise DataError(
-                        f"{self.path / name}: changed since it was written (sha256 {found[:12]}.., "
-                        f"the manifest says {expected[:12]}..)",
+                        f"{self.path / name}: changed since it was written "
+                        f"(sha256 {found[:12]}.., the manifest says {expected[:12]}..)",
                         hint=_REMEDY,
                     )
 

@@ -219,7 +219,7 @@ def _check_file(path: Path, name: str, expected: str) -> None:
 def _damaged(path: Path, name: str, how: str) -> DataError:
     return DataError(
         f"generator package {str(path)!r} is damaged: {name!r}: {how}",
-        hint="delete the folder; the dexsearch tune that made it registers the generator again",
+        hint="delete the folder, then download it again, or run the dexsearch tune that made it",
     )
 
 
