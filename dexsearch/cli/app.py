@@ -5,7 +5,6 @@ import signal
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -83,10 +82,19 @@ def main() -> None:
         sys.stderr.close()  # the reader of our output has gone; nobody is left to tell
         raise SystemExit(0) from None
     except Exception as error:  # the last resort: a bug is told in one line, its traceback kept
-        path = Path(tempfile.gettempdir()) / f"dexsearch-error-{os.getpid()}.log"
-        path.write_text(traceback.format_exc(), encoding="utf-8")
         message = f"internal error: {type(error).__name__}: {error}"
-        _fail(error, message, f"the traceback is in {path}; please report it", 1)
+        _fail(error, message, _keep_traceback(), 1)
+
+
+def _keep_traceback() -> str:
+    """Write the traceback at hand to a file of its own; return what to do with it."""
+    try:
+        handle, path = tempfile.mkstemp(prefix="dexsearch-error-", suffix=".log", text=True)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+    except OSError:
+        return "--debug before the command shows the traceback; please report it"
+    return f"the traceback is in {path}; please report it"
 
 
 def _fail(error: Exception, message: str, hint: str | None, exit_code: int) -> NoReturn:

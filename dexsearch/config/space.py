@@ -165,10 +165,6 @@ class SearchSpace(Config):
         both = sorted(set(self.search) & set(self.fixed))
         if both:
             raise ValueError(f"{both[0]!r} is both searched and fixed; remove one of the two")
-        for configuration in self.enqueue:
-            stray = sorted(set(configuration) - set(self.search))
-            if stray:
-                raise ValueError(f"{stray[0]!r} is enqueued but not searched; add it to 'search'")
         return self
 
     @model_validator(mode="after")
@@ -178,6 +174,31 @@ class SearchSpace(Config):
         for key, distribution in self.search.items():
             for value in extreme_values(distribution):
                 _check_alone(key, value)
+        return self
+
+    @model_validator(mode="after")
+    def _enqueued_values_can_be_drawn(self) -> Self:
+        for configuration in self.enqueue:
+            for key, value in configuration.items():
+                if key not in self.search:
+                    raise ValueError(f"{key!r} is enqueued but not searched; add it to 'search'")
+                if not can_draw(self.search[key], value):
+                    raise ValueError(
+                        f"{key!r} is enqueued as {value!r}, which its range under 'search' does "
+                        "not contain; widen the range or change the value"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _every_head_has_the_objective(self) -> Self:
+        target = self.objective.removeprefix("val_ssim").lstrip("_")
+        heads = self.search.get("task", Choice(choice=(self.fixed.get("task", self.task),)))
+        for head in extreme_values(heads):
+            if target and target not in Task(str(head)).targets:
+                raise ValueError(
+                    f"objective {self.objective!r} needs a head that predicts {target}, and "
+                    f"{head} does not; choose val_ssim or another task"
+                )
         return self
 
     def config_for(self, params: dict[str, Scalar], *, seed: int) -> TrialConfig:
@@ -194,6 +215,19 @@ def extreme_values(distribution: Distribution) -> tuple[Scalar, ...]:
             return distribution.float
         case Choice():
             return distribution.choice
+
+
+def can_draw(distribution: Distribution, value: Scalar) -> bool:
+    """Tell whether a value lies in a range or among the choices."""
+    match distribution:
+        case Choice():
+            return any(value == c and type(value) is type(c) for c in distribution.choice)
+        case IntRange():
+            low, high = distribution.int
+            return type(value) is int and low <= value <= high
+        case FloatRange():
+            first, last = distribution.float
+            return type(value) in (int, float) and first <= float(value) <= last
 
 
 def _distribution_kind(value: Any) -> str | None:

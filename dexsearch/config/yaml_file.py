@@ -22,7 +22,11 @@ def load_space(source: str) -> SearchSpace:
             names the file, the line and what is allowed.
     """
     path = locate_space(source)
-    return parse_space(path.read_text(encoding="utf-8"), name=str(source))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{source}: not a readable UTF-8 text: {error}") from None
+    return parse_space(text, name=str(source))
 
 
 def locate_space(source: str) -> Path:
@@ -57,8 +61,9 @@ def parse_space(text: str, *, name: str) -> SearchSpace:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigurationError(f"{name}:{line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{name}: not valid YAML: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = str(error).splitlines()[0]
+        raise ConfigurationError(f"{name}: not valid YAML: {problem}") from None
     if not isinstance(values, dict):
         raise ConfigurationError(f"{name}: expected keys and values, got {type(values).__name__}")
     try:
@@ -84,6 +89,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be one word", problem_mark=key.start_mark
+                )
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark

@@ -9,6 +9,7 @@ from dexsearch.config.space import Choice, Distribution, Scalar, SearchSpace
 from dexsearch.config.space import extreme_values as ends_of
 from dexsearch.config.yaml_file import load_space
 from dexsearch.errors import ConfigurationError
+from dexsearch.ledger.study import LEDGER_NAME, read_study
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +69,28 @@ def plan_search(
     """Read the space, find its data and check that every corner of it can be built.
 
     Raises:
-        ConfigurationError: if the space is not valid, or cannot fit the images.
+        ConfigurationError: if the space is not valid, cannot fit the images, or is another one
+            than that of the study under this name.
         DataError: if its dataset is missing or damaged.
     """
     from dexsearch.data.store import open_dataset
+    from dexsearch.search.continuation import StudyRequest, refuse_changed
+    from dexsearch.training.metrics import METRIC_DEFINITION
 
     space = _with_overrides(load_space(source), trials=trials, epochs=epochs)
     name = _study_name(Path(source).stem if study is None else study)
     dataset = _dataset_path(space, workspace)
     exists = dataset.exists()
+    digest = "data that is not made yet"
     if exists or space.data.phantom is None:
-        size_px = open_dataset(dataset).manifest.size_px
+        manifest = open_dataset(dataset).manifest
+        size_px, digest = manifest.size_px, manifest.digest
     else:
         size_px = (space.data.phantom.size_px, space.data.phantom.size_px)
     refuse_unbuildable(space, size_px)
+    if (workspace / "studies" / name / LEDGER_NAME).exists():
+        request = StudyRequest(name, space, dataset, digest, size_px, METRIC_DEFINITION)
+        refuse_changed(read_study(workspace / "studies" / name), request)
     return SearchPlan(
         study=name, space=space, workspace=workspace, dataset=dataset, size_px=size_px,
         made_on_start=not exists, storage=storage, address=address,

@@ -1,5 +1,6 @@
 """The main job: data, then search, then registration of the best."""
 
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ def run_search(plan: SearchPlan, *, tell: Tell, progress: ProgressBar) -> TuneRe
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, once everything complete is registered.
-        SearchFailed: if no trial is complete.
+        SearchFailed: if no trial is complete, or more than half of them failed; what is
+            complete is registered all the same.
         StudyBusy: if another process works on the study.
     """
     from dexsearch.search.study import run_study
@@ -82,8 +84,7 @@ def run_search(plan: SearchPlan, *, tell: Tell, progress: ProgressBar) -> TuneRe
     registered = _register(plan, outcome.record, dataset, tell)
     if outcome.interrupted is not None:
         raise _interruption(outcome)
-    if not outcome.record.ranking():
-        raise _nothing_complete(outcome.record)
+    _refuse_failures(outcome.record)
     return _result(plan, outcome.record, registered)
 
 
@@ -126,7 +127,11 @@ def _result(
 
     status = summarise(record)
     pictures = plan.workspace / registered[0].package / "pictures" if registered else None
-    where = "" if plan.workspace == Path("workspace") else f" --workspace {plan.workspace}"
+    where = (
+        ""
+        if plan.workspace == Path("workspace")
+        else f" --workspace {shlex.quote(str(plan.workspace))}"
+    )
     return TuneResult(
         study=plan.study,
         trials=dict(status.trials),
@@ -150,11 +155,15 @@ def _interruption(outcome: "StudyOutcome") -> Interrupted:
     )
 
 
-def _nothing_complete(record: StudyRecord) -> SearchFailed:
+def _refuse_failures(record: StudyRecord) -> None:
+    """Raise SearchFailed if no trial is complete, or if more failed than not."""
     failed = record.in_state("failed")
+    n_complete = len(record.ranking())
+    if n_complete and 2 * len(failed) <= len(record.trials):
+        return
     reason = f"; trial {failed[0].number}: {failed[0].reason}" if failed else ""
-    return SearchFailed(
-        f"no trial of study {record.name!r} is complete: {len(failed)} failed, "
-        f"{len(record.in_state('pruned'))} pruned{reason}",
+    raise SearchFailed(
+        f"study {record.name!r} ended with {n_complete} complete, "
+        f"{len(record.in_state('pruned'))} pruned and {len(failed)} failed trials{reason}",
         hint=f"the ledger has each reason: {record.folder / 'ledger.jsonl'}",
     )

@@ -1,5 +1,7 @@
 """A space is read exactly, or refused in one line with the line number and what is allowed."""
 
+from pathlib import Path
+
 import pytest
 
 from dexsearch.config.space import FloatRange
@@ -88,7 +90,15 @@ def test_a_wrong_space_is_refused_with_its_line(
 
 @pytest.mark.parametrize(
     "text",
-    ["task: !!python/object/apply:os.system [true]", "a: &a [1]\nb: [*a, *a]", "[1, 2]", ""],
+    [
+        "? [a, b]\n: 1",
+        "a: " + "[" * 3000,
+        "trials: " + "9" * 5000,
+        "task: !!python/object/apply:os.system [true]",
+        "a: &a [1]\nb: [*a, *a]",
+        "[1, 2]",
+        "",
+    ],
 )
 def test_tags_aliases_and_other_documents_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
@@ -110,6 +120,53 @@ def test_an_unknown_space_lists_the_shipped_ones() -> None:
 def test_an_enqueued_key_must_be_searched() -> None:
     with pytest.raises(ConfigurationError, match="enqueued but not searched"):
         parse_space(SPACE + "enqueue:\n  - {generator.width: 16}\n", name="s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "drawn"),
+    [
+        ("generator.depth", 4, True),
+        ("generator.depth", 6, False),
+        ("generator.depth", 4.0, False),
+        ("optimizer.learning_rate", 1e-2, True),
+        ("optimizer.learning_rate", 5.0, False),
+        ("loss.adversarial", "none", True),
+        ("loss.adversarial", "hinge", False),
+    ],
+)
+def test_an_enqueued_value_must_be_in_its_range(key: str, value: object, drawn: bool) -> None:
+    text = SPACE + f"enqueue:\n  - {{{key}: {value}}}\n"
+    if drawn:
+        assert parse_space(text, name="s.yaml").enqueue
+    else:
+        with pytest.raises(ConfigurationError, match="does not contain"):
+            parse_space(text, name="s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("head", "allowed"),
+    [
+        ("task: tissue", False),
+        ("task: bone", True),
+        ("task: joint", True),
+        ("task: joint\nfixed: {task: tissue}", False),
+        ("task: joint\nsearch: {task: {choice: [joint, tissue]}}", False),
+        ("task: joint\nsearch: {task: {choice: [joint, bone]}}", True),
+    ],
+)
+def test_every_head_must_have_the_objective(head: str, allowed: bool) -> None:
+    text = f"{head}\nobjective: val_ssim_bone\ndata: {{phantom: {{subjects: 6}}}}\n"
+    if allowed:
+        assert parse_space(text, name="s.yaml").objective == "val_ssim_bone"
+    else:
+        with pytest.raises(ConfigurationError, match="needs a head that predicts bone"):
+            parse_space(text, name="s.yaml")
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_bytes("task: joint # Röntgen".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        load_space(str(tmp_path / "s.yaml"))
 
 
 def test_nothing_to_learn_is_refused() -> None:
