@@ -10,12 +10,12 @@ Events, in the order in which the driver of a search writes them:
     trial_ended      complete, pruned or failed; why; where its checkpoint is
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dexsearch.errors import ConfigurationError
+from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import Event, read_events
 
 LEDGER_NAME = "ledger.jsonl"
@@ -46,6 +46,11 @@ class TrialRecord:
         """The newest epoch that was reported; 0 if there is none."""
         return max(self.epochs, default=0)
 
+    @property
+    def last_record(self) -> dict[str, Any]:
+        """The record of the newest epoch; empty if there is none."""
+        return self.epochs.get(self.last_epoch, {})
+
     def value_at(self, epoch: int, objective: str) -> float:
         """Return the objective at an epoch; KeyError if it was not reported."""
         return float(self.epochs[epoch][objective])
@@ -65,16 +70,20 @@ class StudyRecord:
     metric: int
     trials: tuple[TrialRecord, ...]
     size_px: tuple[int, int] | None = None
+    begun: float = 0.0
+    """When its first event was written, in seconds since 1970; it tells a study from another
+    one that was begun anew under its name."""
 
     def in_state(self, state: State) -> tuple[TrialRecord, ...]:
         """Return the trials in one state, by number."""
         return tuple(trial for trial in self.trials if trial.state == state)
 
     def ranking(self) -> tuple[TrialRecord, ...]:
-        """Return the complete trials, the best objective at the final epoch first."""
+        """Return the complete trials with a score, the best final objective first."""
+        scored = [t for t in self.in_state("complete") if self.objective in t.last_record]
         return tuple(
             sorted(
-                self.in_state("complete"),
+                scored,
                 key=lambda trial: (
                     -trial.value_at(trial.last_epoch, self.objective),
                     trial.number,
@@ -95,11 +104,31 @@ def read_study(folder: Path) -> StudyRecord:
         DataError: if the ledger was damaged by more than a torn last line.
     """
     events = read_events(folder / LEDGER_NAME)
-    if not any(event["event"] == "study" for event in events):
+    if not events:
         raise ConfigurationError(
             f"no study in {folder}", hint="start one: dexsearch tune --space quickstart.yaml"
         )
     return study_from_events(events, folder)
+
+
+def read_studies(workspace: Path, tell: Callable[[str], None]) -> tuple[StudyRecord, ...]:
+    """Read every study that can be read, the newest ledger first.
+
+    Args:
+        workspace: where `studies` is.
+        tell: is given one line for each study that was passed over; one that begins just now
+            has no events yet and is passed over in silence.
+    """
+    studies = []
+    for name in list_studies(workspace):
+        folder = workspace / "studies" / name
+        try:
+            events = read_events(folder / LEDGER_NAME)
+            if events:
+                studies.append(study_from_events(events, folder))
+        except (DataError, OSError) as error:
+            tell(f"study {name!r} is passed over: {error}")
+    return tuple(studies)
 
 
 def list_studies(workspace: Path) -> tuple[str, ...]:
@@ -110,36 +139,65 @@ def list_studies(workspace: Path) -> tuple[str, ...]:
 
 
 def study_from_events(events: Iterable[Event], folder: Path) -> StudyRecord:
-    """Fold the events of a ledger, of which at least one is `study`, into a record."""
-    asked: Event = {}
-    trials: dict[int, _Trial] = {}
-    for event in events:
+    """Fold the events of a ledger, of which at least one is `study`, into a record.
+
+    Raises:
+        DataError: if the events do not belong together, because a line was changed or deleted.
+    """
+    study = _Study()
+    number = 0
+    try:
+        for number, event in enumerate(events, start=1):  # noqa: B007  (the message tells it)
+            study.add(event)
+        return study.record(folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{folder / LEDGER_NAME}:{number}: an event cannot be read: {error!r}; "
+            "a line was changed or deleted",
+            hint="put the file back from a copy, or begin anew with --study NEW-NAME",
+        ) from None
+
+
+@dataclass(slots=True)
+class _Study:
+    """A study while its events are read."""
+
+    first: Event | None = None
+    asked: Event = field(default_factory=dict)
+    trials: dict[int, "_Trial"] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
         match event["event"]:
             case "epoch":
                 record = event["record"]
-                trials[event["trial"]].epochs.setdefault(record["epoch"], record)
+                self.trials[event["trial"]].epochs.setdefault(record["epoch"], record)
             case "trial_started":
-                trials.setdefault(event["trial"], _Trial(event))
+                self.trials.setdefault(event["trial"], _Trial(event))
             case "would_prune":
-                trial = trials[event["trial"]]
+                trial = self.trials[event["trial"]]
                 trial.would_prune_at = trial.would_prune_at or event["epoch"]
             case "trial_ended":
-                trial = trials[event["trial"]]
+                trial = self.trials[event["trial"]]
                 trial.ended = trial.ended or event
             case "study":
-                asked = event
-    return StudyRecord(
-        name=asked["study"],
-        folder=folder,
-        space=asked["space"],
-        task=asked["task"],
-        objective=asked["space"]["objective"],
-        dataset=asked["dataset"],
-        dataset_digest=asked["dataset_digest"],
-        metric=asked["metric"],
-        trials=tuple(trials[number].record() for number in sorted(trials)),
-        size_px=tuple(asked["size_px"]) if asked.get("size_px") else None,
-    )
+                self.asked = event
+                self.first = self.first or event
+
+    def record(self, folder: Path) -> StudyRecord:
+        asked, trials = self.asked, self.trials
+        return StudyRecord(
+            name=asked["study"],
+            folder=folder,
+            space=asked["space"],
+            task=asked["task"],
+            objective=asked["space"]["objective"],
+            dataset=asked["dataset"],
+            dataset_digest=asked["dataset_digest"],
+            metric=asked["metric"],
+            trials=tuple(trials[number].record() for number in sorted(trials)),
+            size_px=tuple(asked["size_px"]) if asked.get("size_px") else None,
+            begun=(self.first or asked).get("time", 0.0),
+        )
 
 
 @dataclass(slots=True)

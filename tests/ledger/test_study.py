@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from dexsearch.errors import ConfigurationError
+from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import Event, EventLog
-from dexsearch.ledger.study import LEDGER_NAME, list_studies, read_study
+from dexsearch.ledger.study import LEDGER_NAME, list_studies, read_studies, read_study
 
 STUDY: Event = {
     "event": "study",
@@ -127,3 +127,49 @@ def test_fifty_thousand_epochs_are_read_in_under_two_seconds(tmp_path: Path) -> 
     study = read_study(tmp_path)
     assert time.perf_counter() - begin < 2
     assert sum(len(trial.epochs) for trial in study.trials) == 54_000
+
+
+@pytest.mark.parametrize("kept", [(0, 2, 3), (0, 1, 3, 4), (1, 2)])
+def test_a_deleted_line_is_told_with_its_ledger(tmp_path: Path, kept: tuple[int, ...]) -> None:
+    events = [
+        STUDY,
+        started(0),
+        epoch(0, 1, 0.5),
+        ended(0, "complete"),
+        {"event": "epoch", "trial": 0, "record": {"val_ssim_bone": 0.5}},
+    ]
+    write(tmp_path, [events[index] for index in kept])
+    with pytest.raises(DataError, match=r"ledger.jsonl:\d: an event cannot be read"):
+        read_study(tmp_path)
+
+
+def test_a_line_that_is_no_event_is_told(tmp_path: Path) -> None:
+    write(tmp_path, [STUDY])
+    ledger = tmp_path / LEDGER_NAME
+    ledger.write_text(ledger.read_text() + "5\n")
+    with pytest.raises(DataError, match=r"ledger.jsonl:2"):
+        read_study(tmp_path)
+
+
+def test_a_complete_trial_without_epochs_is_not_ranked(tmp_path: Path) -> None:
+    write(tmp_path, [STUDY, started(0), ended(0, "complete")])
+    assert read_study(tmp_path).ranking() == ()
+
+
+def test_a_study_keeps_the_time_of_its_first_event(tmp_path: Path) -> None:
+    write(tmp_path, [STUDY])
+    begun = read_study(tmp_path).begun
+    time.sleep(0.01)
+    write(tmp_path, [STUDY])
+    assert read_study(tmp_path).begun == begun > 0
+
+
+def test_studies_that_cannot_be_read_are_passed_over_and_told(tmp_path: Path) -> None:
+    for name in ("good", "damaged", "new"):
+        write(tmp_path / "studies" / name, [STUDY] if name == "good" else [])
+    write(tmp_path / "studies" / "damaged", [STUDY, epoch(0, 1, 0.5)])
+    told: list[str] = []
+    (study,) = read_studies(tmp_path, told.append)
+    assert study.folder.name == "good"
+    (line,) = told
+    assert line.startswith("study 'damaged' is passed over: ")
