@@ -34,8 +34,8 @@ from dexsearch.data.writing import (
     file_sha256,
     partial_folder,
     write_arrays,
-    write_durably,
 )
+from dexsearch.durable import write_durably
 from dexsearch.errors import DataError
 
 __all__ = [
@@ -160,7 +160,7 @@ def write_dataset(
     with partial_folder(path) as partial:
         images, size_px = write_arrays(partial, samples, split)
         manifest = build_manifest(partial, images, size_px, origin)
-        write_durably(partial / MANIFEST_NAME, manifest.to_json())
+        write_durably(partial / MANIFEST_NAME, manifest.to_json().encode())
     return open_dataset(path)
 
 

@@ -1,9 +1,7 @@
 """Write the parts of a dataset folder: arrays as samples stream in, then the manifest."""
 
 import hashlib
-import os
 import shutil
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from dexsearch.data.manifest import (
 )
 from dexsearch.data.splits import SUBSETS, Pose, Split, Subset
 from dexsearch.data.statistics import data_range, mean_and_std
+from dexsearch.durable import flush_folder, partial_beside, remove_orphans
 from dexsearch.errors import DataError, EnvironmentFault
 
 
@@ -58,14 +57,14 @@ class Sample:
 @contextmanager
 def partial_folder(path: Path) -> Iterator[Path]:
     """Give a folder that becomes `path` on success and disappears on any failure."""
-    partial = path.with_name(f"{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    partial = partial_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(path)
+        remove_orphans(path.parent, escape(path.name))
         partial.mkdir()
         yield partial
         partial.rename(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise EnvironmentFault(
             f"cannot write dataset {str(path)!r}: {error.strerror or error}",
@@ -153,15 +152,6 @@ def build_manifest(
     )
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Write a small file so that it is whole on the disk when this returns."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    _flush_folder(path.parent)
-
-
 def _open_streams(
     stack: ExitStack, folder: Path, size_px: tuple[int, int]
 ) -> dict[tuple[Subset, str], ArrayStream]:
@@ -201,33 +191,6 @@ def _refuse_unusable(sample: Sample, size_px: tuple[int, int]) -> None:
             )
     if not sample.mask.any():
         raise DataError(f"image {sample.name} has an empty mask: nothing of the body is in view")
-
-
-def _remove_orphans(path: Path) -> None:
-    """Delete what crashed writers of the same dataset left behind on this machine."""
-    prefix = f"{path.name}.partial-{socket.gethostname()}-"
-    for orphan in path.parent.glob(f"{escape(prefix)}*"):
-        process = orphan.name.removeprefix(prefix)
-        if process.isdigit() and (int(process) == os.getpid() or not _is_running(int(process))):
-            shutil.rmtree(orphan, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def file_sha256(path: Path) -> str:

@@ -8,14 +8,14 @@
                  manifest.json               sha256 of every other file, written last
 
 A checkpoint is written under another name, every file is flushed to disk, and the folder is
-renamed into place; it is valid when its manifest and every hash agree. The two newest are kept.
+renamed into place; it is valid when its manifest and every hash agree. The two newest are kept,
+and unusable ones go once a run that passed them over has saved again.
 Nothing is pickled. The batch order needs no stored state: it follows from seed and epoch.
 """
 
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from dexsearch.config.trial import TrialConfig
+from dexsearch.durable import flush_folder, partial_beside, remove_orphans, write_durably
 from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.record import EpochRecord
@@ -103,31 +104,55 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, state: RunState, tensors: Mapping[str, Mapping[str, Tensor]]
 ) -> Path:
-    """Write `folder/<epoch>` atomically, drop all but the two newest, return its path."""
+    """Write `folder/<epoch>` atomically, keep it and the one before it, return its path.
+
+    Folders of later epochs are deleted: the run that saves here passed them over as unusable.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{state.epoch:05d}"
-    partial = folder / f".partial-{state.epoch:05d}-{os.getpid()}"
-    for leftover in folder.glob(".partial-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir()
+    remove_orphans(folder, "*")
+    partial = partial_beside(final)
+    try:
+        partial.mkdir()
+        _write_files(partial, state, tensors)
+        if final.exists():  # an unusable one, passed over when this run continued
+            shutil.rmtree(final)
+        partial.rename(final)
+        flush_folder(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _drop_others(folder, state.epoch)
+    return final
+
+
+def _write_files(
+    folder: Path, state: RunState, tensors: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Write every file, the manifest last."""
     files = {
         f"{name}.safetensors": tensors_to_bytes({k: v.contiguous() for k, v in part.items()})
         for name, part in tensors.items()
     }
     files[_STATE] = json.dumps(state.as_dict(), indent=1, allow_nan=False).encode()
     for name, content in files.items():
-        _write_durably(partial / name, content)
+        write_durably(folder / name, content)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    _write_durably(
-        partial / _MANIFEST, json.dumps({"format": _FORMAT, "sha256": hashes}, indent=1).encode()
-    )
-    if final.exists():  # an invalid one, passed over when this run continued
-        shutil.rmtree(final)
-    partial.rename(final)
-    _flush_folder(folder)
-    for old in _newest_first(folder)[_KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
-    return final
+    manifest = json.dumps({"format": _FORMAT, "sha256": hashes}, indent=1)
+    write_durably(folder / _MANIFEST, manifest.encode())
+
+
+def _drop_others(folder: Path, saved_epoch: int) -> None:
+    """Delete checkpoints beyond the saved one, and all but the newest two up to it.
+
+    A run continues from the newest usable checkpoint. So one with a higher number was passed
+    over as unusable, and would otherwise count as newer than what the run wrote since.
+    """
+    found = _newest_first(folder)
+    beyond = [path for path in found if int(path.name) > saved_epoch]
+    for path in beyond:
+        _log.warning("unusable checkpoint deleted: %s", path)
+    for path in beyond + found[len(beyond) + _KEPT :]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -168,20 +193,5 @@ def _newest_first(folder: Path) -> list[Path]:
     """List the checkpoint folders; partial ones do not count."""
     if not folder.is_dir():
         return []
-    return sorted((p for p in folder.iterdir() if p.name.isdigit()), reverse=True)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    named = (path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    return sorted(named, key=lambda path: int(path.name), reverse=True)

@@ -27,6 +27,7 @@ from dexsearch.training.checkpoint import (
     newest_valid_checkpoint,
     save_checkpoint,
 )
+from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.networks import Networks
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.record import EpochRecord, TrainingDiverged
@@ -119,12 +120,20 @@ class _Run:
         """Take over networks, optimisers and curve.
 
         Raises:
-            ValueError: if the checkpoint is of another configuration or dataset.
+            ValueError: if the checkpoint is of another configuration, dataset, normalisation or
+                metric definition: its curve would not go on, it would jump.
         """
         state = checkpoint.state
-        if state.config != self.config or state.dataset_digest != self.digest:
+        parts = {
+            "configuration": (state.config, self.config),
+            "dataset": (state.dataset_digest, self.digest),
+            "normalisation": (state.normalization, self.normalization),
+            "metric definition": (state.metric, METRIC_DEFINITION),
+        }
+        different = [name for name, (theirs, ours) in parts.items() if theirs != ours]
+        if different:
             raise ValueError(
-                f"{checkpoint.folder}: holds a run of another configuration or dataset; "
+                f"{checkpoint.folder}: holds a run of another {' and '.join(different)}; "
                 "choose another folder for checkpoints"
             )
         restore_networks(self.networks, checkpoint)

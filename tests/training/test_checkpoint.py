@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,10 @@ def save(folder: Path, epoch: int) -> Path:
     return save_checkpoint(folder, state(epoch), {"ema": ema, "generator": ema})
 
 
+def partial_of(folder: Path, name: str, process: int) -> Path:
+    return folder / f"{name}.partial-{socket.gethostname()}-{process}"
+
+
 def test_what_is_saved_is_what_is_opened(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(save(tmp_path, 3))
     assert checkpoint.state == state(3)
@@ -41,7 +47,7 @@ def test_what_is_saved_is_what_is_opened(tmp_path: Path) -> None:
 
 
 def test_the_two_newest_are_kept_and_nothing_half_written_stays(tmp_path: Path) -> None:
-    (tmp_path / ".partial-00001-99").mkdir()
+    partial_of(tmp_path, "00001", 2**22 + 1).mkdir()  # no process has so high a number
     for epoch in (1, 2, 3, 10):
         save(tmp_path, epoch)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["00003", "00010"]
@@ -78,6 +84,44 @@ def test_a_damaged_checkpoint_is_replaced_when_its_epoch_is_reached_again(tmp_pa
     assert found.state.epoch == 2
 
 
+@pytest.mark.parametrize("spoil", ["delete", "format"])
+def test_unusable_checkpoints_of_later_epochs_do_not_outlive_what_is_saved(
+    tmp_path: Path, spoil: str
+) -> None:
+    for epoch in (1, 7, 8, 9):
+        path = save(tmp_path, epoch)
+        if epoch > 1 and spoil == "delete":
+            (path / "state.json").unlink()
+        elif epoch > 1:
+            (path / "manifest.json").write_text('{"format": 99}')
+    save(tmp_path, 1)
+    (tmp_path / "00008").mkdir()
+    for epoch in (2, 3, 4):
+        assert save(tmp_path, epoch).is_dir()
+        found = newest_valid_checkpoint(tmp_path)
+        assert found is not None
+        assert found.state.epoch == epoch
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["00003", "00004"]
+
+
+def test_the_partial_folder_of_a_living_process_is_spared(tmp_path: Path) -> None:
+    living = partial_of(tmp_path, "00002", os.getppid())
+    elsewhere = tmp_path / "00002.partial-othermachine-1"
+    living.mkdir(), elsewhere.mkdir()
+    save(tmp_path, 1)
+    assert living.is_dir()
+    assert elsewhere.is_dir()
+
+
+def test_epochs_are_compared_as_numbers(tmp_path: Path) -> None:
+    for epoch in (99_999, 100_000):
+        curve = (dataclasses.replace(record(1), epoch=epoch),)
+        save_checkpoint(tmp_path, dataclasses.replace(state(1), curve=curve), {})
+    found = newest_valid_checkpoint(tmp_path)
+    assert found is not None
+    assert found.state.epoch == 100_000
+
+
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert newest_valid_checkpoint(tmp_path / "missing") is None
     (tmp_path / "00001").mkdir()
@@ -92,9 +136,10 @@ def test_a_crash_while_writing_leaves_the_last_one_valid(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dexsearch.training.checkpoint.os.fsync", fail)
+    monkeypatch.setattr("dexsearch.durable.os.fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         save(tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["00001"]
     found = newest_valid_checkpoint(tmp_path)
     assert found is not None
     assert found.state.epoch == 1

@@ -141,8 +141,34 @@ def test_another_configuration_may_not_continue_a_run(
     joint_data: TrainingData, tmp_path: Path
 ) -> None:
     run(small(), joint_data, 1, checkpoints=tmp_path)
-    with pytest.raises(ValueError, match="another configuration or dataset"):
+    with pytest.raises(ValueError, match="another configuration; choose another folder"):
         train(small(seed=3), joint_data, epochs=2, device=CPU, checkpoints=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("digest", "other", "another dataset"),
+        ("input_mean", 1.0, "another normalisation"),
+        ("data_ranges", (1.0, 10.0), "another normalisation"),
+    ],
+)
+def test_other_data_or_constants_may_not_continue_a_run(
+    joint_data: TrainingData, tmp_path: Path, field: str, value: object, named: str
+) -> None:
+    run(small(), joint_data, 1, checkpoints=tmp_path)
+    changed = dataclasses.replace(joint_data, **{field: value})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"holds a run of {named}; choose"):
+        train(small(), changed, epochs=2, device=CPU, checkpoints=tmp_path)
+
+
+def test_another_metric_definition_may_not_continue_a_run(
+    joint_data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small(), joint_data, 1, checkpoints=tmp_path)
+    monkeypatch.setattr("dexsearch.training.loop.METRIC_DEFINITION", 999)
+    with pytest.raises(ValueError, match="another metric definition"):
+        train(small(), joint_data, epochs=2, device=CPU, checkpoints=tmp_path)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16, 64])

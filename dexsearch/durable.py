@@ -1,0 +1,58 @@
+"""Files and folders that are whole on the disk or absent, whatever crashes in between.
+
+What takes long to write goes to `partial_beside(path)` and is renamed to `path` at the end. A
+crash leaves that partial one behind; `remove_orphans` clears it up and spares living writers.
+"""
+
+import os
+import shutil
+import socket
+from glob import escape
+from pathlib import Path
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a small file so that it is whole on the disk when this returns."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make durable what was created, renamed or deleted in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def partial_beside(path: Path) -> Path:
+    """Return where this process writes what becomes `path`; machine and process name it."""
+    return path.with_name(f"{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
+
+
+def remove_orphans(folder: Path, pattern: str) -> None:
+    """Delete the partial folders in `folder` that crashed processes of this machine left.
+
+    Args:
+        folder: where to look.
+        pattern: glob pattern of the names that they were to become.
+    """
+    middle = f".partial-{socket.gethostname()}-"
+    for orphan in folder.glob(f"{pattern}{escape(middle)}*"):
+        process = orphan.name.rpartition(middle)[2]
+        if process.isdecimal() and (int(process) == os.getpid() or not _is_running(int(process))):
+            shutil.rmtree(orphan, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
