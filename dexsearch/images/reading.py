@@ -19,6 +19,10 @@ SUFFIXES = (".npy", ".png")
 
 _NPY_START = b"\x93NUMPY"
 _PICKLE_START = b"\x80"
+_PNG_DEPTH, _PNG_COLOUR_TYPE = 24, 25
+"""Offsets of the header's bit depth and colour type; the header is always the first chunk."""
+
+_COLOUR_TYPES = {2: "RGB", 4: "grey with transparency", 6: "RGB with transparency"}
 _GREY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
 
 
@@ -26,7 +30,8 @@ def read_image(path: Path) -> NDArray[np.float32]:
     """Return the image's rows and columns as float32, in the file's own unit.
 
     A .npy file may hold floats or integers, with axes of length one around the two; a PNG holds
-    counts (0..255 or 0..65535), grey or in colour channels that are all equal.
+    counts (0..255 or 0..65535), grey or in colour channels that are all equal. Several channels of
+    16 bits are refused, because Pillow would silently cut them to 8.
 
     Raises:
         DataError: if the file is missing, unreadable, pickled, of another type, not an image of
@@ -105,6 +110,7 @@ def _opened_png(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=["PNG"]) as picture:
                 _refuse_bad_size((picture.height, picture.width), path)
+                _refuse_cut_bits(path)
                 yield picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
@@ -124,6 +130,18 @@ def _read_png(path: Path) -> NDArray[np.float32]:
             hint="export the image in grey, without annotations or a colour map",
         )
     return colours[..., 0].astype(np.float32)
+
+
+def _refuse_cut_bits(path: Path) -> None:
+    """Refuse the PNGs with 16 bits a channel of which Pillow reads only 8."""
+    with path.open("rb") as file:
+        header = file.read(_PNG_COLOUR_TYPE + 1)
+    kind = _COLOUR_TYPES.get(header[_PNG_COLOUR_TYPE])
+    if header[_PNG_DEPTH] == 16 and kind is not None:
+        raise DataError(
+            f"{path}: a 16-bit PNG stored as {kind}, of which only 8 bits could be read",
+            hint="save it as 16-bit greyscale",
+        )
 
 
 def _two_dimensions(array: NDArray[Any], path: Path) -> NDArray[Any]:

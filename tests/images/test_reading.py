@@ -1,4 +1,7 @@
 import pickle
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +46,33 @@ def test_png_counts_are_read(tmp_path: Path, dtype: type, mode: str) -> None:
 def test_grey_stored_as_colour_is_read(tmp_path: Path, mode: str) -> None:
     Image.fromarray(RAMP.astype(np.uint8)).convert(mode).save(tmp_path / "image.png")
     assert np.array_equal(read_image(tmp_path / "image.png"), RAMP)
+
+
+def write_16_bit_png(path: Path, colour_type: int, channels: int) -> None:
+    counts = np.repeat((RAMP * 5000).astype(">u2")[..., None], channels, axis=2)
+    rows = b"".join(b"\0" + row.tobytes() for row in counts)
+    header = struct.pack(">IIBBBBB", 4, 3, 16, colour_type, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + name + data
+        content += struct.pack(">I", zlib.crc32(name + data))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+def test_16_bits_that_would_be_cut_to_8_are_refused(
+    tmp_path: Path, colour_type: int, channels: int, read: Callable[[Path], object]
+) -> None:
+    write_16_bit_png(tmp_path / "image.png", colour_type, channels)
+    with pytest.raises(DataError, match="only 8 bits could be read") as caught:
+        read(tmp_path / "image.png")
+    assert caught.value.hint == "save it as 16-bit greyscale"
+
+
+def test_16_bit_grey_keeps_every_bit(tmp_path: Path) -> None:
+    write_16_bit_png(tmp_path / "image.png", 0, 1)
+    assert np.array_equal(read_image(tmp_path / "image.png"), RAMP * 5000)
 
 
 def test_published_pictures_are_read(shared_data: Path) -> None:
