@@ -1,56 +1,22 @@
-"""The driver of a search as Ray Tune sees it: a searcher, a scheduler, and trials as actors.
+"""The driver of a search as Ray Tune sees it: a searcher and a scheduler.
 
 Tune runs trials, places them and starts them again when their process is lost. What is tried and
 who is stopped is the driver's; Tune's own records are never read.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import cloudpickle, tune
 from ray.exceptions import ActorDiedError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from dexsearch.search.actor import ASSIGNMENT, FUNCTION, REPORT
 from dexsearch.search.driver import StudyDriver
-from dexsearch.search.trial import Assignment, Report, TrialFunction, TrialStepper
-
-_FUNCTION = "function"
-_ASSIGNMENT = "assignment"
-_REPORT = "report"
-
-
-class TrialActor(tune.Trainable):
-    """Runs assignments in a worker, one after the other; a step is an epoch.
-
-    A class, because a function trainable runs in a thread that has to be unwound when a trial is
-    stopped, which can hang its successor.
-    """
-
-    def setup(self, config: dict[str, Any]) -> None:
-        """Take the first assignment."""
-        if not ray.get_gpu_ids():
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self._stepper = TrialStepper(config[_FUNCTION])
-        self._stepper.begin(config[_ASSIGNMENT])
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next assignment; data and imports stay."""
-        self._stepper.begin(new_config[_ASSIGNMENT])
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Train an epoch and report it."""
-        report = self._stepper.step()
-        return {_REPORT: report, "done": report.last}
-
-    def cleanup(self) -> None:
-        """Stop training."""
-        self._stepper.close()
+from dexsearch.search.trial import Assignment, Report, TrialFunction
 
 
 class Bridge:
@@ -76,7 +42,7 @@ class Bridge:
         if assignment is None:
             return None
         self._numbers[trial_id] = assignment.number
-        return {_ASSIGNMENT: assignment, _FUNCTION: self._function}
+        return {ASSIGNMENT: assignment, FUNCTION: self._function}
 
     def on_report(self, report: Report) -> bool:
         """Pass a report on; return whether its trial must stop."""
@@ -148,7 +114,7 @@ class StudyScheduler(FIFOScheduler):
         result: dict[str, Any],
     ) -> str:
         """Pass on the report of an epoch."""
-        stop = self._bridge.on_report(result[_REPORT])
+        stop = self._bridge.on_report(result[REPORT])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_complete(
@@ -158,8 +124,8 @@ class StudyScheduler(FIFOScheduler):
         result: dict[str, Any],
     ) -> None:
         """Pass on the last report, of which Tune does not tell `on_trial_result`."""
-        if _REPORT in result:
-            self._bridge.on_report(result[_REPORT])
+        if REPORT in result:
+            self._bridge.on_report(result[REPORT])
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep the driver out of Tune's files."""
@@ -222,5 +188,5 @@ def told_loss(trial: Trial) -> str:
 
 def assignment_of(trial: Trial) -> Assignment:
     """Return what a Tune trial was told to do."""
-    assignment: Assignment = trial.config[_ASSIGNMENT]
+    assignment: Assignment = trial.config[ASSIGNMENT]
     return assignment

@@ -15,12 +15,12 @@ from ray._private import worker as ray_worker
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.errors import EnvironmentFault
+from dexsearch.search.actor import TrialActor
 from dexsearch.search.bridge import (
     Bridge,
     SearchCallback,
     StudyScheduler,
     StudySearcher,
-    TrialActor,
     assignment_of,
 )
 from dexsearch.search.cluster import refuse_bad_address
