@@ -32,6 +32,17 @@ WEIGHTS, CONFIG, CURVE, MANIFEST = (
 PICTURES, CURVE_PICTURE = "pictures", "curve.png"
 LARGEST_JSON_BYTES = 64 * 2**20
 TargetScores = dict[str, float]
+_CARD_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("task", "study", "objective", "dataset"), str),
+    **dict.fromkeys(("targets", "size_px"), list),
+    **dict.fromkeys(
+        ("trial_config", "normalization", "units", "params", "scores", "baselines", "libraries"),
+        dict,
+    ),
+    **dict.fromkeys(("trial", "epochs", "n_parameters", "metric", "format"), int),
+    "pixel_mm": (int, float, type(None)),
+}
+"""What JSON type each key of `config.json` has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,9 @@ def write_package(
 ) -> Package:
     """Write a package, whole or not at all; an intact one at `path` is left as it is.
 
+    Of two processes that write the same package at once, the slower one leaves that of the
+    faster.
+
     Args:
         path: folder to make; a damaged package there is replaced.
         weights: content of the safetensors file.
@@ -110,7 +124,7 @@ def write_package(
         try:
             return open_package(path)
         except DataError:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -121,7 +135,7 @@ def write_package(
         draw(partial)
         _write_json(partial / MANIFEST, {"format": FORMAT, "files": _hashes(partial)})
         _sync(partial)
-        partial.rename(path)
+        _take_place(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_package(path)
@@ -165,19 +179,19 @@ def copy_package(source: Path, target: Path, *, sha256: str | None = None) -> Pa
     """Copy a package to a new or empty folder and check the copy; nothing is left on failure.
 
     Raises:
-        ConfigurationError: if `target` holds something else.
+        ConfigurationError: if `target` holds something else, or cannot be written.
         DataError: if the package is damaged.
     """
     original = open_package(source, sha256=sha256)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        if target.is_dir() and _is_copy(target, original.sha256):
-            return open_package(target, sha256=original.sha256)
-        raise ConfigurationError(
-            f"{str(target)!r} exists and is not empty", hint="name a folder that does not exist"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.absolute().with_name(f"{target.absolute().name}.partial-{os.getpid()}")
     try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            if target.is_dir() and _is_copy(target, original.sha256):
+                return open_package(target, sha256=original.sha256)
+            raise ConfigurationError(
+                f"{str(target)!r} exists and is not empty",
+                hint="name a folder that does not exist",
+            )
         for name in (*original.files, MANIFEST):
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, partial / name)
@@ -186,7 +200,10 @@ def copy_package(source: Path, target: Path, *, sha256: str | None = None) -> Pa
             target.rmdir()
         partial.rename(target.absolute())
     except OSError as error:
-        raise DataError(f"cannot copy {str(source)!r} to {str(target)!r}: {error}") from None
+        raise ConfigurationError(
+            f"cannot copy {str(source)!r} to {str(target)!r}: {error.strerror or error}",
+            hint="name a folder that can be made and written",
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_package(target, sha256=original.sha256)
@@ -196,6 +213,15 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _take_place(partial: Path, path: Path) -> None:
+    """Give a whole package its name, unless another process did that meanwhile."""
+    try:
+        partial.rename(path)
+    except OSError:
+        if not path.exists():
+            raise
 
 
 def _is_copy(target: Path, sha256: str) -> bool:
@@ -228,9 +254,13 @@ def _read_card(path: Path) -> GeneratorCard:
     known = {field.name for field in fields(GeneratorCard)}
     if not isinstance(values, dict) or set(values) != known:
         raise _damaged(path, CONFIG, f"expected the keys {', '.join(sorted(known))}")
-    return GeneratorCard(
-        **{**values, "targets": tuple(values["targets"]), "size_px": tuple(values["size_px"])}
-    )
+    for name, expected in _CARD_TYPES.items():
+        if not isinstance(values[name], expected) or isinstance(values[name], bool):
+            raise _damaged(path, CONFIG, f"{name!r} cannot be {str(values[name])[:60]!r}")
+    texts, sizes = values["targets"], values["size_px"]
+    if not all(isinstance(text, str) for text in texts) or [type(s) for s in sizes] != [int, int]:
+        raise _damaged(path, CONFIG, f"'targets' {texts!r} or 'size_px' {sizes!r} is none")
+    return GeneratorCard(**{**values, "targets": tuple(texts), "size_px": tuple(sizes)})
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401

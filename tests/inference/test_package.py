@@ -9,6 +9,7 @@ from dexsearch.inference.package import (
     GeneratorCard,
     Package,
     copy_package,
+    file_sha256,
     open_package,
     write_package,
 )
@@ -175,3 +176,60 @@ def test_the_content_hash_ignores_library_versions_only() -> None:
     assert CARD.content_hash("w") == same.content_hash("w")
     assert CARD.content_hash("w") != other.content_hash("w")
     assert CARD.content_hash("w") != CARD.content_hash("v")
+
+
+def test_two_writers_of_one_package_both_get_it(tmp_path: Path) -> None:
+    first: list[Package] = []
+
+    def draw_while_another_finishes(folder: Path) -> None:
+        draw(folder)
+        folder.rename(tmp_path / "mine")
+        first.append(make(tmp_path / "generator"))
+        (tmp_path / "mine").rename(folder)
+
+    slower = write_package(
+        tmp_path / "generator", weights=b"weights", card=CARD, curve=[{"epoch": 1}],
+        draw=draw_while_another_finishes,
+    )  # fmt: skip
+    assert [slower] == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["generator"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("targets", 5), ("targets", [5]), ("size_px", [32]), ("scores", []), ("task", None),
+     ("epochs", "2"), ("pixel_mm", "x")],
+)  # fmt: skip
+def test_a_configuration_of_the_wrong_types_is_refused_though_its_hashes_agree(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    package = make(tmp_path / "generator")
+    config, manifest = package.path / "config.json", package.path / "manifest.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), key: value}))
+    listing = json.loads(manifest.read_text())
+    listing["files"]["config.json"] = file_sha256(config)
+    manifest.write_text(json.dumps(listing))
+    with pytest.raises(DataError, match=f"config.json.*{key}"):
+        open_package(package.path)
+
+
+def test_copying_below_a_file_is_refused(tmp_path: Path) -> None:
+    package = make(tmp_path / "generator")
+    (tmp_path / "thesis.txt").write_text("mine")
+    for target in (tmp_path / "thesis.txt" / "copy", tmp_path / "thesis.txt" / "a" / "copy"):
+        with pytest.raises(ConfigurationError, match="cannot copy"):
+            copy_package(package.path, target)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_copying_into_a_place_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = make(tmp_path / "generator")
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ConfigurationError, match="Permission denied"):
+        copy_package(package.path, tmp_path / "out" / "copy")
