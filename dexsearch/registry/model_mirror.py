@@ -9,24 +9,27 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from dexsearch.errors import EnvironmentFault
 from dexsearch.registry.record import Registration, Registry, TargetScores
-from dexsearch.registry.run_mirror import trial_key
+from dexsearch.registry.run_mirror import TRIAL_KEY, trial_key
 from dexsearch.registry.tracking import TrackingStore
 
-CONTENT, PACKAGE_TAG = "dexsearch.content", "dexsearch.package_sha256"
+WEIGHTS_TAG, PACKAGE_TAG = "dexsearch.weights_sha256", "dexsearch.package_sha256"
+GENERATOR_TAGS = (WEIGHTS_TAG, TRIAL_KEY)
+"""What names a generator, whichever package it lies in."""
 FOLDER = "generator"
 
 
-def sync_models(store: TrackingStore, registry: Registry, run_ids: Mapping[str, str]) -> None:
+def sync_models(
+    store: TrackingStore, registry: Registry, run_ids: Mapping[tuple[str, int], str]
+) -> None:
     """Bring MLflow's model registry up to ours.
 
     Args:
         store: the open store.
         registry: the truth.
-        run_ids: trial key -> run id, of every study that the store holds.
+        run_ids: (name, version) -> id of the run of its trial, where the store holds it.
 
     Raises:
         EnvironmentFault: if MLflow numbers a version otherwise, because somebody registered or
@@ -34,15 +37,15 @@ def sync_models(store: TrackingStore, registry: Registry, run_ids: Mapping[str, 
     """
     for name in registry.names:
         _ensure_model(store, name)
-        versions = _versions(store, name)
+        there = _versions(store, name)
         for version in sorted(registry.versions, key=lambda v: v.version):
             if version.name != name:
                 continue
-            run_id = run_ids.get(trial_key(version.study, version.trial))
-            if version.version not in versions:
+            run_id = run_ids.get((name, version.version))
+            if version.version not in there:
                 _create(store, registry, version, run_id)
-            elif versions[version.version] != _content(version):
-                raise _numbered_otherwise(version)
+            else:
+                _update(store, registry, version, there[version.version], run_id)
             if run_id is not None:
                 _show_files(store, registry.path_of(version), version, run_id)
         _sync_aliases(store, registry, name)
@@ -57,15 +60,15 @@ def _ensure_model(store: TrackingStore, name: str) -> None:
         )
 
 
-def _versions(store: TrackingStore, name: str) -> dict[int, str]:
-    """Return version number -> content tag of what MLflow holds."""
-    found: dict[int, str] = {}
+def _versions(store: TrackingStore, name: str) -> dict[int, Any]:
+    """Return what MLflow holds by version number."""
+    found: dict[int, Any] = {}
     token = None
     while True:
         page = store.client.search_model_versions(
             f"name = '{name}'", max_results=200, page_token=token
         )
-        found |= {int(v.version): v.tags.get(CONTENT, "") for v in page}
+        found |= {int(v.version): v for v in page}
         token = page.token
         if not token:
             return found
@@ -74,29 +77,52 @@ def _versions(store: TrackingStore, name: str) -> dict[int, str]:
 def _create(
     store: TrackingStore, registry: Registry, version: Registration, run_id: str | None
 ) -> None:
-    scores = {
-        key: f"{value:.4f}"
-        for key in ("val_ssim", "val_ssim_bone", "val_ssim_tissue")
-        if (value := getattr(version, key)) is not None
-    }
     created = store.client.create_model_version(
         version.name,
         source=registry.path_of(version).as_uri(),
         run_id=run_id,
-        tags={
-            CONTENT: _content(version),
-            "dexsearch.trial_key": trial_key(version.study, version.trial),
-            "dexsearch.sha256": version.sha256,
-            "dexsearch.dataset_digest": version.dataset,
-            "dexsearch.metric_definition": str(version.metric),
-            **scores,
-        },
+        tags=_tags(version),
         description=_description(version),
         await_creation_for=0,
     )
     if int(created.version) != version.version:
         store.client.delete_model_version(version.name, created.version)
         raise _numbered_otherwise(version)
+
+
+def _update(
+    store: TrackingStore,
+    registry: Registry,
+    version: Registration,
+    there: Any,  # noqa: ANN401
+    run_id: str | None,
+) -> None:
+    """Follow a package that was written anew, or a workspace that was moved."""
+    wanted = _tags(version)
+    if any(there.tags.get(key) != wanted[key] for key in GENERATOR_TAGS):
+        raise _numbered_otherwise(version)
+    source = registry.path_of(version).as_uri()
+    if there.source != source or (run_id is not None and there.run_id != run_id):
+        store.repoint_version(version.name, version.version, source=source, run_id=run_id)
+    for key, value in wanted.items():
+        if there.tags.get(key) != value:
+            store.client.set_model_version_tag(version.name, str(version.version), key, value)
+
+
+def _tags(version: Registration) -> dict[str, str]:
+    scores = {
+        key: f"{value:.4f}"
+        for key in ("val_ssim", "val_ssim_bone", "val_ssim_tissue")
+        if (value := getattr(version, key)) is not None
+    }
+    return {
+        WEIGHTS_TAG: version.weights_sha256,
+        TRIAL_KEY: trial_key(version.study, version.trial),
+        "dexsearch.sha256": version.sha256,
+        "dexsearch.dataset_digest": version.dataset,
+        "dexsearch.metric_definition": str(version.metric),
+        **scores,
+    }
 
 
 def _description(version: Registration) -> str:
@@ -124,7 +150,7 @@ def _show_files(store: TrackingStore, package: Path, version: Registration, run_
     """Link a package's files among its run's artifacts, once."""
     run: Any = store.client.get_run(run_id)
     label = f"{version.name}/{version.version}"
-    target = Path(unquote(urlparse(run.info.artifact_uri).path)) / FOLDER
+    target = store.artifacts / run_id / "artifacts" / FOLDER
     shown = run.data.tags.get(PACKAGE_TAG) == version.sha256 and target.is_dir()
     if shown or not package.is_dir():
         return
@@ -154,10 +180,6 @@ def _sync_aliases(store: TrackingStore, registry: Registry, name: str) -> None:
     for (owner, alias), version in registry.aliases.items():
         if owner == name and there.get(alias) != version:
             store.client.set_registered_model_alias(name, alias, str(version))
-
-
-def _content(version: Registration) -> str:
-    return Path(version.package).name
 
 
 def _numbered_otherwise(version: Registration) -> EnvironmentFault:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dexsearch.errors import DataError, NotRegistered
+from dexsearch.errors import ConfigurationError, DataError, NotRegistered
 from dexsearch.ledger.log import Event, read_events
+from dexsearch.ledger.study import StudyRecord, TrialRecord
 
 LOG_NAME = "registry.jsonl"
 CHAMPION = "champion"
@@ -59,6 +60,19 @@ class Registration:
         """Task, dataset and metric definition: scores are comparable within, never across."""
         return (self.task, self.dataset, self.metric)
 
+    def is_of(self, study: StudyRecord, trial: TrialRecord) -> bool:
+        """Return whether this is the generator of that very trial.
+
+        A study that was deleted and begun anew has the name and the numbers of the old one, so
+        parameters and final score decide: two trainings agree in every digit only if their
+        weights do.
+        """
+        mine = (self.study, self.trial, self.dataset, self.metric, self.epochs, self.params)
+        return mine == (
+            study.name, trial.number, study.dataset_digest, study.metric, trial.last_epoch,
+            trial.params,
+        ) and self.val_ssim == trial.last_record.get("val_ssim")  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Registry:
@@ -96,7 +110,7 @@ class Registry:
             if task is None or version.task == task:
                 together[version.group].append(version)
         newest_first = sorted(
-            together.values(),
+            reversed(together.values()),  # of the same millisecond, the group begun last
             key=lambda group: max(version.time for version in group),
             reverse=True,
         )
@@ -151,9 +165,17 @@ def read_registry(workspace: Path) -> Registry:
     """Read the registry of a workspace; empty if nothing was registered.
 
     Raises:
+        ConfigurationError: if `workspace` cannot be read as a folder.
         DataError: if the log was damaged by more than a torn last line.
     """
-    return registry_from_events(read_events(workspace / LOG_NAME), workspace)
+    try:
+        events = read_events(workspace / LOG_NAME)
+    except OSError as error:
+        raise ConfigurationError(
+            f"workspace {str(workspace)!r} cannot be read: {error.strerror}",
+            hint="name a folder: --workspace DIR",
+        ) from None
+    return registry_from_events(events, workspace)
 
 
 def registry_from_events(events: Iterable[Event], workspace: Path) -> Registry:

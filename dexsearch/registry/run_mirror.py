@@ -1,7 +1,8 @@
 """Project a study's ledger on MLflow: one run for the study, one child run per trial.
 
 Runs are found by their tags, and everything sent has a time that follows from the ledger, so
-sending it again changes nothing.
+sending it again changes nothing. A study that was deleted and begun anew under its name gets
+runs of its own; those of the old one stay as they were.
 
     ledger      MLflow
     complete    FINISHED
@@ -25,6 +26,7 @@ STATUS: dict[State, str] = {
     "failed": "FAILED",
     "running": "RUNNING",
 }
+BEGUN = "dexsearch.study_begun"
 TRIAL_KEY, PARENT, LOGGED = "dexsearch.trial_key", "mlflow.parentRunId", "dexsearch.points_logged"
 LARGEST_BATCH = 800
 LONGEST_TAG = 5000
@@ -61,13 +63,17 @@ def sync_runs(store: TrackingStore, study: StudyRecord) -> dict[str, str]:
 
 
 def _sync_parent(store: TrackingStore, study: StudyRecord) -> Any:  # noqa: ANN401
+    begun = _begun(study)
     known = _search(store, "tags.`dexsearch.kind` = 'study'")
-    found = [run for run in known if run.data.tags.get("dexsearch.study") == study.name]
-    started = min((trial.started for trial in study.trials), default=0.0)
+    named = [run for run in known if run.data.tags.get("dexsearch.study") == study.name]
+    for other in named:
+        if other.data.tags.get(BEGUN) != begun and other.info.status == "RUNNING":
+            _end(store, other, "KILLED", None)
+    found = [run for run in named if run.data.tags.get(BEGUN) == begun]
     run = found[0] if found else store.client.create_run(
         store.experiment_id,
-        start_time=_ms(started),
-        tags={"dexsearch.kind": "study", "dexsearch.study": study.name},
+        start_time=_ms(study.begun),
+        tags={"dexsearch.kind": "study", "dexsearch.study": study.name, BEGUN: begun},
         run_name=study.name,
     )  # fmt: skip
     ranking = study.ranking()
@@ -129,10 +135,15 @@ def _trial_tags(study: StudyRecord, trial: TrialRecord) -> dict[str, str]:
 
 def _identity_tags(study: StudyRecord) -> dict[str, str]:
     return {
+        BEGUN: _begun(study),
         "dexsearch.dataset_digest": study.dataset_digest,
         "dexsearch.metric_definition": str(study.metric),
         "dexsearch.objective": study.objective,
     }
+
+
+def _begun(study: StudyRecord) -> str:
+    return f"{study.begun:.3f}"
 
 
 def _epoch_points(trial: TrialRecord) -> list[Point]:
@@ -154,9 +165,7 @@ def _best_so_far(study: StudyRecord) -> list[Point]:
     """Return how the best final score grew with the complete trials."""
     points: list[Point] = []
     best = -math.inf
-    complete = sorted(
-        study.in_state("complete"), key=lambda trial: (trial.ended or 0, trial.number)
-    )
+    complete = sorted(study.ranking(), key=lambda trial: (trial.ended or 0, trial.number))
     for count, trial in enumerate(complete, start=1):
         best = max(best, trial.value_at(trial.last_epoch, study.objective))
         points.append(Point(f"best_{study.objective}", best, _ms(trial.ended or 0), count))
@@ -165,7 +174,7 @@ def _best_so_far(study: StudyRecord) -> list[Point]:
 
 def _best_epoch(trial: TrialRecord, objective: str) -> int | None:
     """Return the epoch of the highest score, for information; the final one is what counts."""
-    scored = {epoch: trial.value_at(epoch, objective) for epoch in trial.epochs}
+    scored = {e: float(record.get(objective, math.nan)) for e, record in trial.epochs.items()}
     finite = {epoch: value for epoch, value in scored.items() if math.isfinite(value)}
     return max(finite, key=lambda epoch: finite[epoch]) if finite else None
 

@@ -36,11 +36,30 @@ SAFE_ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class TrackingStore:
-    """An open MLflow store; `client` is its `MlflowClient`."""
+    """An open MLflow store."""
 
     client: Any
+    """Its `MlflowClient`."""
     experiment_id: str
+    database: Path
     artifacts: Path
+    """Where this workspace keeps the artifacts of runs."""
+
+    def repoint_version(self, name: str, version: int, *, source: str, run_id: str | None) -> None:
+        """Change where the files of a version are, which MLflow's client cannot.
+
+        Args:
+            name: registered model.
+            version: its version.
+            source: URI of the files.
+            run_id: the run of the version; None leaves it.
+        """
+        with closing(sqlite3.connect(self.database, timeout=5)) as connection, connection:
+            connection.execute(
+                "UPDATE model_versions SET source = ?, storage_location = ?, "
+                "run_id = coalesce(?, run_id) WHERE name = ? AND version = ?",
+                (source, source, run_id, name, version),
+            )
 
 
 def tracking_uri(workspace: Path) -> str:
@@ -55,22 +74,34 @@ def open_tracking(workspace: Path) -> Iterator[TrackingStore]:
     Raises:
         EnvironmentFault: if the database cannot be used; the ledgers still hold everything.
     """
-    workspace.mkdir(parents=True, exist_ok=True)
-    with (workspace / f"{DATABASE}.lock").open("w") as lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _refuse_damaged(workspace / DATABASE)
-        try:
-            yield _connect(workspace)
-            if not (workspace / DATABASE).exists():
-                raise _unusable(workspace / DATABASE, "it was deleted while it was written")
-        except DexSearchError:
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+        with (workspace / f"{DATABASE}.lock").open("w") as lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with _told_in_one_line(workspace / DATABASE):
+                yield _connect(workspace)
+                if not (workspace / DATABASE).exists():
+                    raise _unusable(workspace / DATABASE, "it was deleted while it was written")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"MLflow's files in {str(workspace)!r} cannot be written: {error}",
+            hint="free disk space or correct the permissions, then run the same command again",
+        ) from error
+
+
+@contextmanager
+def _told_in_one_line(database: Path) -> Iterator[None]:
+    """Turn every error of MLflow and of what it stands on into an EnvironmentFault."""
+    try:
+        yield
+    except DexSearchError:
+        raise
+    except Exception as error:
+        if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "sqlite3")):
             raise
-        except Exception as error:
-            if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "sqlite3")):
-                raise
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise _unusable(workspace / DATABASE, first_line) from error
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _unusable(database, first_line) from error
 
 
 def _connect(workspace: Path) -> TrackingStore:
@@ -80,9 +111,11 @@ def _connect(workspace: Path) -> TrackingStore:
         logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow import MlflowClient  # noqa: PLC0415  (two seconds; only when something is written)
 
+    database = (workspace / DATABASE).absolute()
+    artifacts = (workspace / ARTIFACTS).absolute()
+    _follow_move(database, artifacts.as_uri())
     uri = tracking_uri(workspace)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    artifacts = (workspace / ARTIFACTS).absolute()
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         identifier = client.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
@@ -90,18 +123,37 @@ def _connect(workspace: Path) -> TrackingStore:
         identifier = experiment.experiment_id
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(identifier)
-    return TrackingStore(client, identifier, artifacts)
+    return TrackingStore(client, identifier, database, artifacts)
 
 
-def _refuse_damaged(database: Path) -> None:
-    """Ask SQLite itself first: MLflow tries ten times, for minutes, to open a damaged file."""
+def _follow_move(database: Path, artifacts: str) -> None:
+    """Point a database at the artifacts beside it, also where it was copied from elsewhere.
+
+    MLflow keeps absolute places, and would write the files of a copied workspace into the old
+    one. Asking SQLite first also tells of a damaged file at once: MLflow tries ten times, for
+    minutes, to open one.
+    """
     if not database.exists():
         return
-    try:
-        with closing(sqlite3.connect(database, timeout=5)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
-        raise _unusable(database, str(error)) from None
+    with closing(sqlite3.connect(database, timeout=5)) as connection, connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not {"experiments", "runs"} <= tables:
+            return
+        experiments = connection.execute(
+            "SELECT experiment_id, artifact_location FROM experiments "
+            "WHERE name = ? AND artifact_location != ?",
+            (EXPERIMENT, artifacts),
+        ).fetchall()
+        for identifier, before in experiments:
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (artifacts, identifier),
+            )
+            connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, length(?) + 1) "
+                "WHERE experiment_id = ? AND substr(artifact_uri, 1, length(?) + 1) = ? || '/'",
+                (artifacts, before, identifier, before, before),
+            )
 
 
 def _unusable(database: Path, reason: str) -> EnvironmentFault:

@@ -31,13 +31,17 @@ def make_package(tmp_path: Path) -> MakePackage:
         task: str = "bone",
         dataset: str = "d" * 64,
         study: str = "ribs",
+        epochs: int = 3,
+        units: dict[str, str] | None = None,
     ) -> Package:
         targets = ("bone", "tissue") if task == "joint" else (task,)
         scores = {f"val_ssim_{t}": score if t in targets else None for t in ("bone", "tissue")}
         card = GeneratorCard(
-            task=task, targets=targets, trial_config={"seed": trial}, normalization={}, units={},
+            task=task, targets=targets, trial_config={"seed": trial}, normalization={},
+            units=units or {},
             study=study, trial=trial, params={"generator.depth": 3}, objective="val_ssim",
-            epochs=3, n_parameters=10, dataset=dataset, size_px=(32, 32), pixel_mm=None, metric=1,
+            epochs=epochs, n_parameters=10,
+            dataset=dataset, size_px=(32, 32), pixel_mm=None, metric=1,
             scores={"val_ssim": score, **scores},
             baselines={m: dict.fromkeys(targets, 0.4) for m in ("constant", "identity_affine")},
             libraries={"torch": "2"},
@@ -86,7 +90,8 @@ def _write_trial(log: EventLog, number: int, state: str, epochs: int) -> None:
     )  # fmt: skip
     for epoch in range(1, epochs + 1):
         record = {
-            "epoch": epoch, "val_ssim": 0.1 * epoch + 0.01 * number, "val_ssim_bone": 0.1 * epoch,
+            "epoch": epoch, "val_ssim": round(0.1 * epoch + 0.01 * number, 6),
+            "val_ssim_bone": 0.1 * epoch,
             "val_ssim_tissue": None, "val_psnr": 20.0, "loss_l1": 0.5 / epoch, "seconds": 0.25,
         }  # fmt: skip
         log.append({"event": "epoch", "trial": number, "record": record}, sync=False)

@@ -1,9 +1,12 @@
 """What MLflow shows after the ledgers were projected on it."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 from dexsearch.errors import EnvironmentFault
 from dexsearch.inference.package import Package
 from dexsearch.ledger.study import StudyRecord
-from dexsearch.registry.mirror import sync_study, sync_workspace
+from dexsearch.registry.mirror import sync_workspace
 from dexsearch.registry.store import register
 from dexsearch.registry.tracking import tracking_uri
 
@@ -70,7 +73,8 @@ def shown(workspace: Path) -> dict[str, Any]:
 
 
 def test_trials_become_child_runs_with_their_states(tmp_path: Path, make_study: MakeStudy) -> None:
-    sync_study(tmp_path, make_study("complete", "pruned", "failed", "running"))
+    make_study("complete", "pruned", "failed", "running")
+    sync_workspace(tmp_path)
     found = runs(tmp_path)
     states = {name: run.info.status for name, run in found.items()}
     assert states == {
@@ -97,21 +101,21 @@ def test_trials_become_child_runs_with_their_states(tmp_path: Path, make_study: 
 def test_syncing_again_changes_nothing(
     tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
-    study = make_study("complete", "pruned")
+    make_study("complete", "pruned")
     register(tmp_path, [make_package(0, 0.8)])
     sync_workspace(tmp_path)
     before = shown(tmp_path)
     sync_workspace(tmp_path)
-    sync_study(tmp_path, study)
     assert shown(tmp_path) == before
     assert len(before["ribs-0000"][6]["val_ssim"]) == 3
 
 
 def test_news_are_added_to_the_same_runs(tmp_path: Path, make_study: MakeStudy) -> None:
-    sync_study(tmp_path, make_study("running", epochs=2))
+    make_study("running", epochs=2)
+    sync_workspace(tmp_path)
     first = runs(tmp_path)
-    shutil.rmtree(tmp_path / "studies")
-    sync_study(tmp_path, make_study("complete", "complete", epochs=3))
+    make_study("complete", "complete", epochs=3)  # repeated events count once
+    sync_workspace(tmp_path)
     again = runs(tmp_path)
     assert sorted(again) == ["ribs", "ribs-0000", "ribs-0001"]
     assert again["ribs-0000"].info.run_id == first["ribs-0000"].info.run_id
@@ -140,7 +144,7 @@ def test_versions_aliases_and_pictures_are_in_mlflow(
     tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
     make_study("complete", "complete")
-    package = make_package(1, 0.8)
+    package = make_package(1, 0.31)
     register(tmp_path, [package, make_package(0, 0.7)])
     sync_workspace(tmp_path)
     found = client(tmp_path)
@@ -186,10 +190,10 @@ def test_a_version_registered_by_hand_is_told(
 
 
 def test_a_damaged_database_is_told_at_once(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study("complete")
+    make_study("complete")
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(EnvironmentFault, match=r"mlflow.db"):
-        sync_study(tmp_path, study)
+        sync_workspace(tmp_path)
 
 
 def test_a_study_that_begins_just_now_is_passed_over(
@@ -205,8 +209,116 @@ def test_a_study_that_begins_just_now_is_passed_over(
 def test_a_database_deleted_while_it_is_open_is_told(
     tmp_path: Path, make_study: MakeStudy
 ) -> None:
-    study = make_study("complete")
-    sync_study(tmp_path, study)
+    make_study("complete")
+    sync_workspace(tmp_path)
     (tmp_path / "mlflow.db").unlink()
     with pytest.raises(EnvironmentFault, match="deleted while"):
-        sync_study(tmp_path, study)
+        sync_workspace(tmp_path)
+
+
+def begin_anew(workspace: Path) -> None:
+    shutil.rmtree(workspace / "studies" / "ribs")
+    time.sleep(0.01)
+
+
+def test_a_study_begun_anew_under_its_name_gets_its_own_runs(
+    tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
+) -> None:
+    make_study("complete", "running", epochs=2)
+    register(tmp_path, [make_package(0, 0.2, epochs=2)])
+    sync_workspace(tmp_path)
+    old = runs(tmp_path)
+    begin_anew(tmp_path)
+    make_study("complete", epochs=3)
+    register(tmp_path, [make_package(0, 0.3)])
+    sync_workspace(tmp_path)
+    found = client(tmp_path)
+    parent = found.get_run(old["ribs"].info.run_id)
+    child = found.get_run(old["ribs-0000"].info.run_id)
+    assert parent.info.status == "KILLED"
+    assert child.data.metrics == old["ribs-0000"].data.metrics
+    experiment = found.get_experiment_by_name("dexsearch").experiment_id
+    names = [run.info.run_name for run in found.search_runs([experiment])]
+    assert sorted(names) == ["ribs", "ribs", "ribs-0000", "ribs-0000", "ribs-0001"]
+    first, second = (found.get_model_version("dexsearch-bone", n).run_id for n in ("1", "2"))
+    assert first == child.info.run_id
+    assert found.get_run(second).data.metrics["val_ssim"] == pytest.approx(0.3)
+    before = shown(tmp_path)
+    sync_workspace(tmp_path)
+    assert shown(tmp_path) == before
+
+
+def test_the_ledgers_are_read_once_the_database_is_free(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    make_study("running")
+    waiting = threading.Thread(target=sync_workspace, args=(tmp_path,))
+    with (tmp_path / "mlflow.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        make_study("complete")
+    waiting.join()
+    assert runs(tmp_path)["ribs-0000"].info.status == "FINISHED"
+
+
+def test_a_damaged_ledger_of_another_study_is_told_and_passed_over(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    make_study("complete")
+    make_study("complete", name="old")
+    ledger = tmp_path / "studies" / "old" / "ledger.jsonl"
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[::2]))
+    told: list[str] = []
+    sync_workspace(tmp_path, told.append)
+    assert [line.split(":")[0] for line in told] == ["study 'old' is passed over"]
+    assert sorted(runs(tmp_path)) == ["ribs", "ribs-0000"]
+
+
+def test_artifacts_that_cannot_be_written_are_an_environment_fault(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    make_study("complete")
+    (tmp_path / "mlflow.db.lock").mkdir()
+    with pytest.raises(EnvironmentFault, match="cannot be written"):
+        sync_workspace(tmp_path)
+
+
+def test_a_copied_workspace_keeps_its_files_to_itself(
+    tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
+) -> None:
+    old = tmp_path / "mlartifacts"
+    make_study("complete")
+    register(tmp_path, [make_package(0, 0.3)])
+    sync_workspace(tmp_path)
+    copy = tmp_path.with_name(f"{tmp_path.name}-copy")
+    shutil.copytree(tmp_path, copy)
+    shutil.rmtree(old)
+    run_id = runs(copy)["ribs-0000"].info.run_id
+    shutil.rmtree(copy / "mlartifacts" / run_id)
+    sync_workspace(copy)
+    assert not old.exists()
+    found = client(copy)
+    assert len(found.list_artifacts(run_id, "generator/pictures")) == 1
+    version = found.get_model_version("dexsearch-bone", "1")
+    assert version.source.startswith(copy.as_uri() + "/mlartifacts/generators/")
+    assert found.get_model_version_download_uri("dexsearch-bone", "1") == version.source
+    assert runs(copy)["ribs"].info.artifact_uri.startswith(copy.as_uri() + "/")
+
+
+def test_a_package_written_anew_elsewhere_is_followed(
+    tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
+) -> None:
+    make_study("complete")
+    first = make_package(0, 0.3)
+    register(tmp_path, [first])
+    sync_workspace(tmp_path)
+    shutil.rmtree(first.path)
+    second = make_package(0, 0.3, units={"bone": "cm"})
+    register(tmp_path, [second])
+    sync_workspace(tmp_path)
+    version = client(tmp_path).get_model_version("dexsearch-bone", "1")
+    assert second.path != first.path
+    assert version.source == second.path.as_uri()
+    assert version.tags["dexsearch.sha256"] == second.sha256
