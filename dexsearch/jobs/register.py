@@ -12,7 +12,7 @@ from dexsearch.errors import DataError
 from dexsearch.inference.package import GeneratorCard, Package, open_package, write_package
 from dexsearch.ledger.study import StudyRecord, TrialRecord
 from dexsearch.registry.record import Registration, Registry, read_registry
-from dexsearch.registry.store import find_registered, package_folder, register
+from dexsearch.registry.store import package_folder, register
 
 if TYPE_CHECKING:
     from dexsearch.data.store import Dataset
@@ -76,17 +76,18 @@ class _Unusable(Exception):
 
 
 def _package(registry: Registry, packer: "_Packer", trial: TrialRecord) -> Package:
-    """Return the intact package of a trial; write it where there is none."""
-    checkpoint = _final_checkpoint(packer.study, trial)
-    weights_sha256 = hashlib.sha256(checkpoint.contents["ema"]).hexdigest()
-    known = find_registered(
-        registry, study=packer.study.name, trial=trial.number, weights_sha256=weights_sha256
-    )
-    if known is not None:
+    """Return the intact package of a trial; write it where there is none.
+
+    What is registered and intact needs no checkpoint any more, so `trials/` may be deleted.
+    """
+    known = [version for version in registry.versions if version.is_of(packer.study, trial)]
+    for version in known:
         try:
-            return open_package(registry.path_of(known), sha256=known.sha256)
+            return open_package(registry.path_of(version), sha256=version.sha256)
         except DataError:
             pass  # it is written again below
+    checkpoint = _final_checkpoint(packer.study, trial)
+    weights_sha256 = hashlib.sha256(checkpoint.contents["ema"]).hexdigest()
     return packer.write(trial, checkpoint, weights_sha256)
 
 

@@ -116,6 +116,30 @@ def test_a_lost_package_is_written_again_under_its_version(trained: Trained) -> 
 
 
 @pytest.mark.slow
+def test_what_is_registered_needs_no_checkpoint_any_more(trained: Trained) -> None:
+    first, _ = register(trained)
+    shutil.rmtree(trained.workspace / "studies" / "ribs" / "trials")
+    assert register(trained) == (first, [])
+
+
+@pytest.mark.slow
+def test_a_trial_of_a_study_begun_anew_is_not_the_registered_one(trained: Trained) -> None:
+    (first, *_), _ = register(trained, n=1)
+    changed = {
+        "a score": lambda trial: {
+            "epochs": {**trial.epochs, trial.last_epoch: {**trial.last_record, "val_ssim": 0.99}}
+        },
+        "a parameter": lambda trial: {"params": {"generator.depth": 4}},
+    }
+    shutil.rmtree(trained.workspace / "studies" / "ribs" / "trials")
+    for change in changed.values():
+        trials = tuple(replace(trial, **change(trial)) for trial in trained.study.trials)
+        versions, told = register(replace_study(trained, replace(trained.study, trials=trials)))
+        assert versions == ()
+        assert f"trial {first.trial} is not registered: its checkpoint" in "\n".join(told)
+
+
+@pytest.mark.slow
 def test_a_trial_with_a_damaged_checkpoint_is_passed_over_and_told(trained: Trained) -> None:
     best, second = trained.study.ranking()
     weights = trained.workspace / "studies/ribs" / str(best.checkpoint) / "ema.safetensors"
