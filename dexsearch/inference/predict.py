@@ -21,8 +21,10 @@ from dexsearch.config.trial import TrialConfig
 from dexsearch.errors import DataError
 from dexsearch.inference.package import GeneratorCard, Package
 from dexsearch.models.generator import build_generator
+from dexsearch.models.layout import channels_last, weights_channels_last
 from dexsearch.models.padding import crop_images, pad_images
 from dexsearch.training.normalization import Normalization
+from dexsearch.training.precision import exact_float32
 
 AIR_FRACTION = 0.05
 
@@ -61,7 +63,8 @@ class Predictor:
         x = pad_images(
             self.normalization.normalize_input(images.to(self.device)), depth=self.depth
         )
-        output = self.generator(x.contiguous(memory_format=torch.channels_last))
+        with exact_float32():
+            output = self.generator(channels_last(x))
         return self.normalization.to_physical(crop_images(output, size_px).float().contiguous())
 
 
@@ -89,11 +92,7 @@ def load_predictor(package: Package, device: torch.device | None = None) -> Pred
         ) from None
     generator.eval().requires_grad_(requires_grad=False)
     generator.to(place)
-    for parameter in generator.parameters():
-        if (
-            parameter.dim() == 4
-        ):  # as in training, where it is faster: equal bits need equal layout
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    weights_channels_last(generator)
     return Predictor(package.card, generator, normalization, config.generator.depth, place)
 
 

@@ -21,9 +21,9 @@ from dexsearch.figures.curve import write_learning_curve
 from dexsearch.inference.package import CURVE_PICTURE, PICTURES, GeneratorCard
 from dexsearch.inference.predict import Predictor
 from dexsearch.training.metrics import masked_ssim
+from dexsearch.training.validation import scoring_batches
 
 N_PICTURES = 3
-PIXELS_PER_BATCH = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,8 @@ def score_validation(
     predictor: Predictor, pairs: Pairs, infos: tuple[ImageInfo, ...]
 ) -> ValidationPortrait:
     """Score every validation image and choose those to show."""
-    height, width = pairs.input.shape[-2:]
-    batch = max(1, PIXELS_PER_BATCH // (height * width))
     rows = []
-    for start in range(0, len(pairs), batch):
-        part = slice(start, start + batch)
+    for part in scoring_batches(pairs):
         scores = masked_ssim(
             predictor.predict_batch(pairs.input[part]),
             pairs.target[part],

@@ -1,26 +1,22 @@
 """Do the networks of a configuration fit images of a given size?"""
 
-from typing import Final
-
 from dexsearch.config.trial import TrialConfig
 from dexsearch.models.discriminator import N_STRIDED, output_map_px
 from dexsearch.models.padding import padded_size_px
-
-_SMALLEST_BOTTLENECK_PX: Final = 2
-"""Normalisation needs more than one pixel."""
 
 
 def fits(config: TrialConfig, size_px: tuple[int, int]) -> None:
     """Return quietly where the networks fit images of `size_px` (height, width).
 
+    Images are padded to multiples of `2 ** depth` (see padding.py).
+
     Raises:
         ValueError: if the bottleneck would be under 2 x 2 or the discriminator's map empty.
     """
     depth = config.generator.depth
-    smallest = _SMALLEST_BOTTLENECK_PX * 2**depth
-    if min(size_px) < smallest:
+    if min(size_px) <= 2**depth:  # padding then gives the bottleneck a second, mirrored pixel
         raise ValueError(
-            f"generator.depth={depth} needs images of at least {smallest} px a side, "
+            f"generator.depth={depth} needs images of at least {2**depth + 1} px a side, "
             f"got {min(size_px)}; lower generator.depth or make larger images"
         )
     if config.loss.adversarial == "none":

@@ -5,8 +5,10 @@ Levels   level i has `width * min(2 ** i, 8)` channels on images of 1 / 2 ** (i 
 Source   U-Net with skip connections as in pix2pix, arXiv:1611.07004.
 """
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dexsearch.config.trial import GeneratorConfig
@@ -61,31 +63,12 @@ class Generator(nn.Module):
         return output + self.slope * x + self.offset
 
     @torch.no_grad()
-    def init_affine(
-        self,
-        x: Float[Tensor, "N 1 H W"],
-        y: Float[Tensor, "N C H W"],
-        mask: Bool[Tensor, "N 1 H W"],
-    ) -> None:
-        """Set the affine copy by least squares over the pixels of `mask`; no-op when plain.
-
-        Args:
-            x: normalised inputs.
-            y: targets in units of their data ranges.
-            mask: body masks; where all are empty, every pixel is used.
-        """
+    def init_affine(self, slopes: Sequence[float], offsets: Sequence[float]) -> None:
+        """Set the affine copy of each target, in units of the data ranges; no-op when plain."""
         if self.slope is None or self.offset is None:
             return
-        weights = mask.double() if bool(mask.any()) else torch.ones_like(x, dtype=torch.float64)
-        total = weights.sum()
-        mean_x = (weights * x).sum() / total
-        centred = weights * (x - mean_x)
-        variance = (centred * (x - mean_x)).sum()
-        for target in range(self.n_targets):
-            image = y[:, target : target + 1].double()
-            slope = (centred * image).sum() / variance.clamp_min(1e-12)
-            self.slope[target] = slope
-            self.offset[target] = (weights * image).sum() / total - slope * mean_x
+        self.slope.copy_(self.slope.new_tensor(slopes).view(-1, 1, 1))
+        self.offset.copy_(self.offset.new_tensor(offsets).view(-1, 1, 1))
 
 
 def build_generator(

@@ -2,7 +2,14 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def weights_channels_last(network: nn.Module) -> None:
+    """Move the kernels of a network to channels last, in place; equal bits need equal layout."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def channels_last(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:

@@ -19,6 +19,7 @@ from dexsearch.data.splits import Pose
 from dexsearch.data.store import TARGETS, Arrays, Dataset, ImageInfo
 from dexsearch.errors import DataError
 from dexsearch.physics.projection import rotation_matrix
+from dexsearch.training.affine import AffineFit, fit_affine
 from dexsearch.training.metrics import score_images
 
 _BATCH = 16
@@ -66,7 +67,7 @@ def baselines(dataset: Dataset) -> Baselines:
         mask = np.array(validation.mask[part])
         image = np.array(validation.input[part])
         predictions = {
-            "identity_affine": {name: fits[name].predict(image) for name in TARGETS},
+            "identity_affine": {name: _copy(image, fits[name]) for name in TARGETS},
             "nearest_pose": {name: train.target(name)[chosen[part]] for name in TARGETS},
             "constant": {name: mask * np.float32(means[name]) for name in TARGETS},
         }
@@ -82,32 +83,14 @@ def baselines(dataset: Dataset) -> Baselines:
     return Baselines(**masked, whole_image=whole)
 
 
-@dataclass(frozen=True, slots=True)
-class AffineFit:
-    """The least-squares line from input to one target over the training bodies."""
-
-    slope: float
-    offset: float
-    mean_target: float
-
-    def predict(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the affine copy of an input."""
-        return (self.slope * image + self.offset).astype(np.float32)
-
-
 def affine_fit(train: Arrays, target: str) -> AffineFit:
-    """Fit one target on the mask pixels of the training images, in float64."""
-    sums = np.zeros(5)
-    for part in _batches(len(train.input)):
-        mask = np.asarray(train.mask[part])
-        x = np.asarray(train.input[part])[mask].astype(np.float64)
-        y = np.asarray(train.target(target)[part])[mask].astype(np.float64)
-        sums += np.array([x.size, x.sum(), y.sum(), x @ x, x @ y], dtype=np.float64)
-    count, sum_x, sum_y, sum_xx, sum_xy = sums.tolist()
-    mean_x, mean_y = sum_x / count, sum_y / count
-    variance = sum_xx / count - mean_x**2
-    slope = (sum_xy / count - mean_x * mean_y) / variance if variance > 0 else 0.0
-    return AffineFit(slope=slope, offset=mean_y - slope * mean_x, mean_target=mean_y)
+    """Fit one target on the mask pixels of the training images."""
+
+    def pixels(images: NDArray[np.float32], part: slice) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(images[part])[np.asarray(train.mask[part])])
+
+    parts = _batches(len(train.input))
+    return fit_affine((pixels(train.input, p), pixels(train.target(target), p)) for p in parts)
 
 
 def nearest_training_images(
@@ -130,6 +113,10 @@ def nearest_training_images(
         errors = [float(np.square(train.input[other][mask] - image).sum()) for other in near]
         chosen[index] = near[int(np.argmin(errors))]
     return chosen
+
+
+def _copy(image: NDArray[np.float32], fit: AffineFit) -> NDArray[np.float32]:
+    return (fit.slope * image + fit.offset).astype(np.float32)
 
 
 def pose_distance_deg(poses_deg: Sequence[Pose], pose_deg: Pose) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from dexsearch.data.pairs import TrainingData
 from dexsearch.models.fit import fits
 from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import pad_images
+from dexsearch.training.affine import start_from_affine
 from dexsearch.training.checkpoint import (
     Checkpoint,
     RunState,
@@ -111,7 +112,7 @@ class _Run:
         self.validator = Validator(data.validation, self.normalization, depth=depth)
         inputs = self.normalization.normalize_input(data.train.input)
         targets = self.normalization.from_physical(data.train.target)
-        self.networks.generator.init_affine(inputs, targets, data.train.mask)
+        start_from_affine(self.networks.generator, inputs, targets, data.train.mask)
         self.networks.average.restart()
         self.inputs = channels_last(pad_images(inputs, depth=depth))
         self.targets = channels_last(pad_images(targets, depth=depth))
@@ -167,7 +168,7 @@ class _Run:
             val_mae=_mean(scores.mae),
             loss_l1=l1,
             loss_generator=generator,
-            loss_discriminator=None if self.networks.discriminator is None else discriminator,
+            loss_discriminator=None if self.networks.adversary is None else discriminator,
             seconds=time.perf_counter() - started,
         )
         _check_scores(epoch, scores)

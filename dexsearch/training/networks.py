@@ -5,6 +5,7 @@ serves both networks' steps, and the generator's step asks for no weight gradien
 discriminator.
 """
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -14,12 +15,22 @@ from torch import Tensor, nn
 from dexsearch.config.trial import OptimizerConfig, TrialConfig
 from dexsearch.models.discriminator import Discriminator, build_discriminator
 from dexsearch.models.generator import Generator, build_generator
+from dexsearch.models.layout import weights_channels_last
 from dexsearch.models.losses import Adversarial, adversarial_loss, discriminator_loss, l1_loss
 from dexsearch.training.moving_average import MovingAverage
 from dexsearch.training.precision import fastest_precision
 
 _BETA2 = 0.999
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Adversary:
+    """The discriminator, what it is taught with, and the loss that both networks share."""
+
+    kind: Adversarial
+    discriminator: Discriminator
+    adam: torch.optim.Adam
 
 
 class Networks:
@@ -34,14 +45,12 @@ class Networks:
         self.generator: Generator = _on_device(generator, device)
         self.generator_adam = _adam(self.generator, config.optimizer)
         self.average = MovingAverage(self.generator, decay=config.ema_decay)
-        self.adversarial: Adversarial | None = None
-        self.discriminator: Discriminator | None = None
-        self.discriminator_adam: torch.optim.Adam | None = None
+        self.adversary: Adversary | None = None
         if config.loss.adversarial != "none":
-            self.adversarial = config.loss.adversarial
             discriminator = build_discriminator(config.discriminator, n_targets=n_targets, rng=rng)
-            self.discriminator = _on_device(discriminator, device)
-            self.discriminator_adam = _adam(self.discriminator, config.optimizer)
+            discriminator = _on_device(discriminator, device)
+            adam = _adam(discriminator, config.optimizer)
+            self.adversary = Adversary(config.loss.adversarial, discriminator, adam)
         self.step = 0
 
     def train_step(
@@ -59,31 +68,31 @@ class Networks:
         self.generator_adam.zero_grad(set_to_none=True)
         with self.precision.autocast():
             prediction = self.generator(x)
-        loss_discriminator = self._discriminator_step(x, y, prediction.detach())
+        loss_discriminator = x.new_zeros(())
+        if self.adversary is not None:
+            loss_discriminator = self._teach(self.adversary, x, y, prediction.detach())
         l1 = l1_loss(prediction, y)
         loss = self.l1_weight * l1
-        if self.discriminator is not None and self.adversarial is not None:
-            self.discriminator.requires_grad_(False)
+        if self.adversary is not None:
+            self.adversary.discriminator.requires_grad_(False)
             with self.precision.autocast():
-                verdict = self.discriminator(x, prediction)
-            loss = loss + adversarial_loss(self.adversarial, verdict)
+                verdict = self.adversary.discriminator(x, prediction)
+            loss = loss + adversarial_loss(self.adversary.kind, verdict)
         loss.backward()  # type: ignore[no-untyped-call]
         self.generator_adam.step()
         self.step += 1
         self.average.update(self.step)
         return torch.stack((l1.detach(), loss.detach(), loss_discriminator))
 
-    def _discriminator_step(self, x: Tensor, y: Tensor, prediction: Tensor) -> Tensor:
+    def _teach(self, adversary: Adversary, x: Tensor, y: Tensor, prediction: Tensor) -> Tensor:
         """Teach the discriminator to tell predictions from truth; return its loss."""
-        if self.discriminator is None or self.discriminator_adam is None:
-            return x.new_zeros(())
-        self.discriminator.requires_grad_(True)
-        self.discriminator_adam.zero_grad(set_to_none=True)
+        adversary.discriminator.requires_grad_(True)
+        adversary.adam.zero_grad(set_to_none=True)
         with self.precision.autocast():
-            real, fake = self._verdicts(self.discriminator, x, y, prediction)
-        loss = discriminator_loss(self.adversarial or "lsgan", real, fake)
+            real, fake = self._verdicts(adversary.discriminator, x, y, prediction)
+        loss = discriminator_loss(adversary.kind, real, fake)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.discriminator_adam.step()
+        adversary.adam.step()
         return loss.detach()
 
     @staticmethod
@@ -101,10 +110,7 @@ class Networks:
 def _on_device(network: NetworkT, device: torch.device) -> NetworkT:
     """Move to the device, channels last: convolutions are faster there on CPU and GPU."""
     network.train().to(device)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    weights_channels_last(network)
     return network
 
 

@@ -4,8 +4,8 @@ bfloat16 pays only where the hardware multiplies it: on GPUs from Ampere on and 
 AVX512-BF16 or AMX. A CPU without them emulates it, at a fraction of float32's speed.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Arithmetic of the training step; validation and stored weights are always float32."""
+    """Arithmetic of the training step; weights stay float32, and so do scores and predictions."""
 
     device_type: str
     dtype: torch.dtype
@@ -35,6 +35,19 @@ def fastest_precision(device: torch.device) -> Precision:
     else:
         native = False
     return Precision(device.type, torch.bfloat16 if native else torch.float32)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Keep cuDNN from rounding to TF32, which it does by default, where scores are computed."""
+    cudnn: Any = torch.backends.cudnn  # torch's own types lack `conv`
+    convolutions = cudnn.conv
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
 
 
 def _cpu_multiplies_bfloat16() -> bool:

@@ -16,9 +16,9 @@ def tensors_of(networks: Networks) -> dict[str, dict[str, Tensor]]:
         "ema": _cpu(networks.average.network.state_dict()),
         "optimizers": _optimizer_tensors("generator", networks.generator_adam),
     }
-    if networks.discriminator is not None and networks.discriminator_adam is not None:
-        parts["discriminator"] = _cpu(networks.discriminator.state_dict())
-        parts["optimizers"] |= _optimizer_tensors("discriminator", networks.discriminator_adam)
+    if networks.adversary is not None:
+        parts["discriminator"] = _cpu(networks.adversary.discriminator.state_dict())
+        parts["optimizers"] |= _optimizer_tensors("discriminator", networks.adversary.adam)
     return parts
 
 
@@ -29,9 +29,9 @@ def restore_networks(networks: Networks, checkpoint: Checkpoint) -> None:
     _load(networks.generator, checkpoint.tensors("generator"))
     _load(networks.average.network, checkpoint.tensors("ema"))
     _restore_optimizer("generator", networks.generator_adam, moments)
-    if networks.discriminator is not None and networks.discriminator_adam is not None:
-        _load(networks.discriminator, checkpoint.tensors("discriminator"))
-        _restore_optimizer("discriminator", networks.discriminator_adam, moments)
+    if networks.adversary is not None:
+        _load(networks.adversary.discriminator, checkpoint.tensors("discriminator"))
+        _restore_optimizer("discriminator", networks.adversary.adam, moments)
 
 
 def _cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

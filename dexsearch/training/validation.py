@@ -1,5 +1,6 @@
 """Validation scores of a generator, computed on the device in a few large batches."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import crop_images, pad_images
 from dexsearch.training.metrics import EROSION_PX, erode, score_images
 from dexsearch.training.normalization import Normalization
+from dexsearch.training.precision import exact_float32
 
 _PIXELS_PER_BATCH = 2**18
 
@@ -23,6 +25,14 @@ class ValidationScores:
     whole_ssim: tuple[float, ...]
     psnr: tuple[float, ...]
     mae: tuple[float, ...]
+
+
+def scoring_batches(pairs: Pairs) -> Iterator[slice]:
+    """Yield slices of as many images as are scored at once."""
+    height, width = pairs.input.shape[-2:]
+    step = max(1, _PIXELS_PER_BATCH // (height * width))
+    for start in range(0, len(pairs), step):
+        yield slice(start, start + step)
 
 
 class Validator:
@@ -45,22 +55,18 @@ class Validator:
         self._normalization = normalization
         self._size_px = (int(pairs.input.shape[-2]), int(pairs.input.shape[-1]))
         self._inputs = pad_images(normalization.normalize_input(pairs.input), depth=depth)
-        self._batch = max(1, _PIXELS_PER_BATCH // (self._size_px[0] * self._size_px[1]))
 
     @torch.inference_mode()
     def score(self, generator: Generator) -> ValidationScores:
         """Return the mean scores of a generator that is in evaluation mode."""
-        rows = [self._score_batch(generator, start) for start in self._starts()]
+        with exact_float32():
+            rows = [self._score_batch(generator, part) for part in scoring_batches(self._pairs)]
         per_image = torch.cat(rows, dim=1).double()
         ssim, whole, psnr, mae = per_image.mean(dim=1).tolist()
         return ValidationScores(tuple(ssim), tuple(whole), tuple(psnr), tuple(mae))
 
-    def _starts(self) -> range:
-        return range(0, len(self._inputs), self._batch)
-
-    def _score_batch(self, generator: Generator, start: int) -> Tensor:
+    def _score_batch(self, generator: Generator, part: slice) -> Tensor:
         """Return SSIM, whole-image SSIM, PSNR and MAE of some images: 4 x images x targets."""
-        part = slice(start, start + self._batch)
         inputs = channels_last(self._inputs[part])
         output = crop_images(generator(inputs), self._size_px).float().contiguous()
         scores = score_images(

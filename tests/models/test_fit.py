@@ -10,10 +10,16 @@ from dexsearch.models.fit import fits
 
 def test_a_bottleneck_under_two_pixels_is_refused() -> None:
     config = trial_config({"generator.depth": 6, "loss.adversarial": "none"})
-    fits(config, (128, 128))
-    message = r"^generator.depth=6 needs images of at least 128 px a side, got 64; lower generator"
+    fits(config, (128, 65))
+    message = r"^generator.depth=6 needs images of at least 65 px a side, got 64; lower generator"
     with pytest.raises(ValueError, match=message):
         fits(config, (128, 64))
+
+
+def test_an_image_is_judged_by_its_padded_size() -> None:
+    fits(trial_config({"generator.depth": 5}), (63, 63))
+    with pytest.raises(ValueError, match="at least 33 px"):
+        fits(trial_config({"generator.depth": 5}), (32, 63))
 
 
 def test_an_empty_discriminator_map_is_refused() -> None:

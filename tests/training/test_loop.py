@@ -11,6 +11,7 @@ import torch
 
 from dexsearch.config.trial import TrialConfig, trial_config
 from dexsearch.data.pairs import TrainingData
+from dexsearch.training.affine import start_from_affine
 from dexsearch.training.checkpoint import newest_valid_checkpoint
 from dexsearch.training.loop import EpochRecord, TrainingDiverged, train
 from dexsearch.training.normalization import Normalization
@@ -193,7 +194,7 @@ def test_divergence_is_told_in_its_epoch(joint_data: TrainingData) -> None:
 
 
 def test_a_network_that_does_not_fit_is_refused_at_once(joint_data: TrainingData) -> None:
-    with pytest.raises(ValueError, match=r"generator.depth=5 needs images of at least 64 px"):
+    with pytest.raises(ValueError, match=r"generator.depth=5 needs images of at least 33 px"):
         train(small(generator__depth=5), joint_data, epochs=1, device=CPU)
 
 
@@ -220,7 +221,8 @@ def test_the_default_network_learns_bone_well_beyond_the_affine_copy(
     from dexsearch.models.generator import build_generator
 
     affine = build_generator(config.generator, n_targets=2).eval()
-    affine.init_affine(
+    start_from_affine(
+        affine,
         normalization.normalize_input(data.train.input),
         normalization.from_physical(data.train.target),
         data.train.mask,

@@ -8,7 +8,7 @@ import torch
 from dexsearch.config.trial import TrialConfig, trial_config
 from dexsearch.models.losses import adversarial_loss, discriminator_loss, l1_loss
 from dexsearch.training.networks import Networks
-from dexsearch.training.precision import Precision, fastest_precision
+from dexsearch.training.precision import Precision, exact_float32, fastest_precision
 
 CPU = torch.device("cpu")
 
@@ -41,8 +41,8 @@ def test_adversarial_gradients_reach_the_generator(kind: str) -> None:
 def test_the_step_equals_two_plain_separate_steps(norm: str) -> None:
     config, networks = networks_of(generator__norm=norm, discriminator__norm=norm)
     generator = copy.deepcopy(networks.generator)
-    discriminator = copy.deepcopy(networks.discriminator)
-    assert discriminator is not None
+    assert networks.adversary is not None
+    discriminator = copy.deepcopy(networks.adversary.discriminator)
     rate, betas = config.optimizer.learning_rate, (config.optimizer.beta1, 0.999)
     adam_g = torch.optim.Adam(generator.parameters(), lr=rate, betas=betas)
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=rate, betas=betas)
@@ -69,6 +69,14 @@ def test_precision_follows_the_hardware() -> None:
     capabilities = torch.cpu.get_capabilities()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     assert chosen.dtype is (torch.bfloat16 if native else torch.float32)
+
+
+def test_scores_are_computed_without_tf32_and_the_setting_is_put_back() -> None:
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    with exact_float32():
+        assert convolutions.fp32_precision == "ieee"
+    assert convolutions.fp32_precision == before
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
