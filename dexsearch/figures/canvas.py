@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-DISCLAIMER = "research software, not for diagnosis"
+from dexsearch import DISCLAIMER
 
 _LONGEST_NAME = 21
 _LOW_PERCENT, _HIGH_PERCENT = 0.5, 99.5

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from dexsearch import DISCLAIMER
 from dexsearch.errors import EnvironmentFault
-
-DISCLAIMER = "research software, not for diagnosis"
 
 
 def write_npy(path: Path, image: NDArray[Any]) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dexsearch import DISCLAIMER
 from dexsearch.errors import DataError
 from dexsearch.inference.package import MANIFEST, Package, open_package
 from dexsearch.registry.record import read_registry
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from dexsearch.inference.predict import Predictor
 
-DISCLAIMER = "research software, not for diagnosis"
 SUFFIXES = (".npy", ".png")
 STRANGE_DEVIATIONS = 6.0
 Tell = Callable[[str], None]

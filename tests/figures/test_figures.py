@@ -5,7 +5,8 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
-from dexsearch.figures.canvas import DISCLAIMER, display_window, shortened
+from dexsearch import DISCLAIMER
+from dexsearch.figures.canvas import display_window, shortened
 from dexsearch.figures.comparison import Comparison, write_comparison
 from dexsearch.figures.contact_sheet import SheetRow, write_contact_sheet
 from dexsearch.figures.curve import write_learning_curve

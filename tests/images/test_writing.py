@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dexsearch import DISCLAIMER
 from dexsearch.errors import EnvironmentFault
 from dexsearch.images.reading import read_image
-from dexsearch.images.writing import DISCLAIMER, write_npy, write_png
+from dexsearch.images.writing import write_npy, write_png
 
 IMAGE = np.linspace(-1, 4, 35).reshape(5, 7)
 
