@@ -1,5 +1,7 @@
 """Every CPU path gives the values and the gradients of torch's own layer."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -55,7 +57,30 @@ def test_instance_norm_is_torchs_and_keeps_the_layout() -> None:
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("layer", [Upsampling(3, 2, 4, bias=True), Verdict(3), InstanceNorm(3)])
-def test_training_and_evaluation_agree(layer: nn.Module) -> None:
-    x = torch.randn(2, 3, 8, 8)
+def test_instance_norm_evaluates_as_it_trains() -> None:
+    layer, x = InstanceNorm(3), torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(layer.train()(x), layer.eval()(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "peer"),
+    [
+        (Upsampling(3, 2, 4, bias=True), nn.ConvTranspose2d(3, 2, 4, 2, 1)),
+        (Verdict(3), nn.Conv2d(3, 1, 4, padding=1)),
+    ],
+)
+def test_a_layer_takes_its_cpu_path_and_equals_torchs(
+    layer: nn.Module, peer: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    for path in (doubled_by_phases, convolved_by_taps):
+
+        def watched(*values: Tensor, path: Callable[..., Tensor] = path) -> Tensor:
+            taken.append(path.__name__)
+            return path(*values)
+
+        monkeypatch.setattr(f"dexsearch.models.layers.{path.__name__}", watched)
+    peer.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(layer(x), peer(x), atol=1e-5, rtol=1e-4)
+    assert len(taken) == 1
