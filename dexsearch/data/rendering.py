@@ -10,7 +10,13 @@ import numpy as np
 
 from dexsearch.data.writing import Sample
 from dexsearch.physics.detector import Exposure, log_projection
-from dexsearch.physics.projection import Detector, Pose, path_lengths_cm
+from dexsearch.physics.projection import (
+    Detector,
+    Pose,
+    pixel_means,
+    ray_lengths_cm,
+    seen_whole,
+)
 from dexsearch.volumes.ct import load_ct
 from dexsearch.volumes.phantom import phantom_subject
 from dexsearch.volumes.subject import Subject
@@ -77,27 +83,24 @@ def _load(source: PhantomSource | CtSource) -> Subject:
 
 
 def _render_view(subject: Subject, pose_deg: Pose, task: RenderTask) -> Sample:
-    soft_cm, bone_cm = path_lengths_cm(
-        subject.soft,
-        subject.bone,
-        voxel_mm=subject.voxel_mm,
-        pose_deg=pose_deg,
-        detector=task.detector,
+    detector = task.detector
+    voxel_mm = subject.voxel_mm
+    rays = ray_lengths_cm(
+        subject.soft, subject.bone, voxel_mm=voxel_mm, pose_deg=pose_deg, detector=detector
     )
     image_key = zlib.crc32(f"{subject.name} {pose_deg}".encode())
+    noise = np.random.default_rng([task.seed, image_key])
+    soft_cm, bone_cm = (pixel_means(lengths, detector.supersample) for lengths in rays)
+    whole = seen_whole(
+        subject.soft, subject.bone, voxel_mm=voxel_mm, pose_deg=pose_deg, detector=detector
+    )
     return Sample(
         subject=subject.name,
         pose_deg=pose_deg,
-        input=log_projection(
-            soft_cm,
-            bone_cm,
-            task.exposure,
-            pixel_mm=task.detector.pixel_mm,
-            rng=np.random.default_rng([task.seed, image_key]),
-        ),
+        input=log_projection(*rays, task.exposure, detector=detector, rng=noise),
         bone=bone_cm,
         tissue=soft_cm,
-        mask=soft_cm + bone_cm > BODY_ABOVE_CM,
+        mask=(soft_cm + bone_cm > BODY_ABOVE_CM) & whole,
     )
 
 

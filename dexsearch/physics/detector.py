@@ -4,6 +4,9 @@
 
 N(E) are the absorbed quanta of a pixel, I the energy they leave behind. Their number is Poisson
 and they differ in energy (compound Poisson), so the variance of I is sum_E N(E) E^2 exp(-...).
+The noise is Gaussian with this compound-Poisson variance, independent between pixels.
+A pixel adds up the energies of its rays, not their lengths: where an edge crosses a pixel, the
+two differ (exponential edge gradient).
 Lengths on the image are measured at the isocentre, 100 cm from the focus, where the tabulated
 fluence holds; so parallel and cone beams with the same pixel get the same quanta.
 
@@ -19,9 +22,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from dexsearch.physics.attenuation import Beam, detected_beam
+from dexsearch.physics.projection import Detector, pixel_means
 
-SCATTER_SIGMA_MM = 25.0 / 1.5
-SCATTER_PRESETS = {"none": 0.0, "grid": 0.5, "no-grid": 2.0}
+SCATTER_SIGMA_MM = 25.0
+"""Standard deviation of the scatter's blur on the detector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Exposure:
     kvp: float = 120.0
     """Tube voltage, 60..140."""
     dose_mas: float = 0.1
-    """Tube current times time; 0.1 mAs is one frame of fluoroscopy."""
+    """Tube current times time."""
     scatter_to_primary: float = 0.0
     """0 none, 0.5 with a grid, 2 without one."""
     blur_mm: float = 0.0
@@ -48,37 +52,45 @@ class Exposure:
             raise ValueError(
                 f"got scatter_to_primary={self.scatter_to_primary!r}; the ratio is 0 or more"
             )
+        for name in ("blur_mm", "electronic_noise_kev"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(
+                    f"got {name}={getattr(self, name)!r}; a standard deviation is 0 or more"
+                )
 
 
 def log_projection(
-    soft_cm: Float[np.ndarray, "H W"],
-    bone_cm: Float[np.ndarray, "H W"],
+    soft_cm: Float[np.ndarray, "rows columns"],
+    bone_cm: Float[np.ndarray, "rows columns"],
     exposure: Exposure,
     *,
-    pixel_mm: float,
+    detector: Detector,
     rng: np.random.Generator | None,
 ) -> Float[np.ndarray, "H W"]:
     """Expose one view and return `-ln(I / I0)` as float32.
 
     Args:
-        soft_cm: path length through soft tissue.
-        bone_cm: path length through cortical bone.
+        soft_cm: length through soft tissue of every ray, `detector.supersample` a side of a pixel.
+        bone_cm: the same through cortical bone.
         exposure: tube and detector settings.
-        pixel_mm: side of a pixel at the isocentre.
+        detector: its pixels and geometry.
         rng: source of the noise; the same state gives the same image. None: no noise.
 
     Returns:
         The log projection. I0 is the unscattered open field, so scatter lowers the result;
         signals below half a mean quantum are held there, so that it stays finite.
     """
-    beam = detected_beam(exposure.kvp)
+    beam, pixel_mm = detected_beam(exposure.kvp), detector.pixel_mm
     quanta = beam.quanta_per_cm2_mas * (exposure.dose_mas * (pixel_mm / 10.0) ** 2)
-    energy, variance = _absorbed(soft_cm, bone_cm, beam, quanta)
+    energy, variance = (
+        pixel_means(rays, detector.supersample)
+        for rays in _absorbed(soft_cm, bone_cm, beam, quanta)
+    )
     if exposure.blur_mm > 0:
         energy = _gaussian(energy, exposure.blur_mm / pixel_mm)
         variance = _gaussian(variance, exposure.blur_mm / pixel_mm)
     if exposure.scatter_to_primary > 0:
-        sigma_px = SCATTER_SIGMA_MM / pixel_mm
+        sigma_px = SCATTER_SIGMA_MM / (pixel_mm * detector.magnification)
         energy = energy + exposure.scatter_to_primary * _gaussian(energy, sigma_px)
         variance = variance + exposure.scatter_to_primary * _gaussian(variance, sigma_px)
     if rng is not None:

@@ -18,14 +18,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 Geometry = Literal["parallel", "cone"]
 Pose = tuple[float, float, float]
 
 SOURCE_AXIS_MM = 1000.0
+SOURCE_DETECTOR_MM = 1500.0
 SLICES_PER_CHUNK = 8
 FINE_PIXEL_MM = 3.0
+BODY_ABOVE_FRACTION = 0.05
+POINTS_BEYOND_SCAN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,11 @@ class Detector:
     def supersample(self) -> int:
         """Return the rays per pixel and axis, whose mean is the pixel: 2 for pixels over 3 mm."""
         return 2 if self.pixel_mm > FINE_PIXEL_MM else 1
+
+    @property
+    def magnification(self) -> float:
+        """Return how much larger than at the isocentre things are on the detector."""
+        return SOURCE_DETECTOR_MM / SOURCE_AXIS_MM if self.geometry == "cone" else 1.0
 
     def __post_init__(self) -> None:
         """Refuse a geometry that is not known, and a detector without pixels."""
@@ -76,10 +85,16 @@ def rotation_matrix(pose_deg: Pose) -> Float[np.ndarray, "3 3"]:
     return matrix
 
 
-def detector_rays(detector: Detector, pose_deg: Pose) -> Rays:
-    """Return one ray per subpixel, in the volume's frame."""
-    n = detector.size_px * detector.supersample
-    pitch_mm = detector.pixel_mm / detector.supersample
+def beam_axis(pose_deg: Pose) -> Float[np.ndarray, "3"]:
+    """Return the unit vector along which the central ray crosses the volume."""
+    return rotation_matrix(pose_deg)[:, 1]
+
+
+def detector_rays(detector: Detector, pose_deg: Pose, *, per_pixel: int | None = None) -> Rays:
+    """Return the rays in the volume's frame, `per_pixel` a side of a pixel; None: supersampled."""
+    per_pixel = per_pixel or detector.supersample
+    n = detector.size_px * per_pixel
+    pitch_mm = detector.pixel_mm / per_pixel
     offset = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2.0) * pitch_mm
     rows, columns = torch.meshgrid(offset, offset, indexing="ij")
     origin = torch.stack((rows, torch.zeros_like(rows), columns), dim=-1)
@@ -129,6 +144,30 @@ def line_integrals_cm(
     return total * (0.1 * voxel_mm / rays.direction[..., along].abs())
 
 
+def ray_lengths_cm(
+    soft: Float[np.ndarray, "D0 D1 D2"],
+    bone: Float[np.ndarray, "D0 D1 D2"],
+    *,
+    voxel_mm: float,
+    pose_deg: Pose,
+    detector: Detector,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the lengths through soft tissue and cortical bone of every ray, in cm.
+
+    A pixel has `detector.supersample` rays a side. Runs on as many threads as torch is set to.
+    """
+    volume = torch.from_numpy(np.stack((soft, bone)).astype(np.float32, copy=False))
+    lengths = line_integrals_cm(volume, voxel_mm, detector_rays(detector, pose_deg))
+    return lengths[0].numpy(), lengths[1].numpy()
+
+
+def pixel_means(rays: Float[np.ndarray, "H W"], per_pixel: int) -> Float[np.ndarray, "h w"]:
+    """Average over the `per_pixel` x `per_pixel` rays of every pixel."""
+    rows, columns = (n // per_pixel for n in rays.shape)
+    means = rays.reshape(rows, per_pixel, columns, per_pixel).mean(axis=(1, 3))
+    return np.asarray(means, dtype=rays.dtype)
+
+
 def path_lengths_cm(
     soft: Float[np.ndarray, "D0 D1 D2"],
     bone: Float[np.ndarray, "D0 D1 D2"],
@@ -137,11 +176,52 @@ def path_lengths_cm(
     pose_deg: Pose,
     detector: Detector,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the path lengths through soft tissue and cortical bone of one view, in cm.
+    """Return the mean path lengths of every pixel of one view, in cm; see `ray_lengths_cm`."""
+    lengths = ray_lengths_cm(soft, bone, voxel_mm=voxel_mm, pose_deg=pose_deg, detector=detector)
+    soft_cm, bone_cm = (pixel_means(rays, detector.supersample) for rays in lengths)
+    return soft_cm, bone_cm
 
-    Runs on as many threads as torch is set to.
+
+def seen_whole(
+    soft: Float[np.ndarray, "D0 D1 D2"],
+    bone: Float[np.ndarray, "D0 D1 D2"],
+    *,
+    voxel_mm: float,
+    pose_deg: Pose,
+    detector: Detector,
+) -> NDArray[np.bool_]:
+    """Return the pixels whose ray is not cut by the upper or lower end of the volume.
+
+    The body is taken to go on beyond the volume as its first and last slice, holes filled; a ray
+    that meets it there would be longer in a whole body. Judged on the pixel's central ray at
+    points up to a cm apart, with half a pixel to spare on all sides.
     """
-    volume = torch.from_numpy(np.stack((soft, bone)).astype(np.float32, copy=False))
-    lengths = line_integrals_cm(volume, voxel_mm, detector_rays(detector, pose_deg))
-    means = torch.nn.functional.avg_pool2d(lengths[None], detector.supersample)[0]
-    return means[0].numpy(), means[1].numpy()
+    rays = detector_rays(detector, pose_deg, per_pixel=1)
+    origin, direction = rays.origin_mm.reshape(-1, 3), rays.direction.reshape(-1, 3)
+    n0, n1, n2 = soft.shape
+    half_mm = 0.5 * (n0 - 1) * voxel_mm - 0.5 * detector.pixel_mm
+    spare_px = int(np.ceil(0.5 * detector.pixel_mm / voxel_mm))
+    # The part of each ray that lies above or below the circle around a slice.
+    speed = direction[:, 1:].norm(dim=-1).clamp_min(1e-3)
+    middle = -(origin[:, 1:] * direction[:, 1:]).sum(dim=-1) / speed**2
+    reach = 0.5 * float(np.hypot(n1, n2)) * voxel_mm / speed
+    highest = (origin[:, 0] + middle * direction[:, 0]).abs() + reach * direction[:, 0].abs()
+    leaves = torch.nonzero(highest > half_mm)[:, 0]
+    steps = torch.linspace(-1.0, 1.0, POINTS_BEYOND_SCAN)
+    way = middle[leaves, None] + reach[leaves, None] * steps
+    height, row, column = (
+        origin[leaves, axis, None] + way * direction[leaves, axis, None] for axis in range(3)
+    )
+    row, column = (row / voxel_mm + 0.5 * n1).long(), (column / voxel_mm + 0.5 * n2).long()
+    met = (height.abs() > half_mm) & (row >= 0) & (row < n1) & (column >= 0) & (column < n2)
+    ends = torch.from_numpy(np.stack([_silhouette(soft[k] + bone[k], spare_px) for k in (0, -1)]))
+    met[met.clone()] = ends[(height > 0).long()[met], row[met], column[met]]
+    whole = np.ones(detector.size_px**2, dtype=np.bool_)
+    whole[leaves.numpy()] = ~met.any(dim=-1).numpy()
+    return whole.reshape(detector.size_px, detector.size_px)
+
+
+def _silhouette(fraction: NDArray[np.float32], spare_px: int) -> NDArray[np.bool_]:
+    """Return the body in a slice, its holes filled and its rim widened."""
+    body = ndimage.binary_fill_holes(fraction > BODY_ABOVE_FRACTION)
+    return np.asarray(ndimage.maximum_filter(body, 2 * spare_px + 1))

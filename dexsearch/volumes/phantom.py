@@ -20,7 +20,7 @@ from dexsearch.volumes.shapes import (
 from dexsearch.volumes.skeleton import skeleton
 from dexsearch.volumes.subject import Subject
 
-EXTENT_MM = (400.0, 290.0, 400.0)
+EXTENT_MM = (400.0, 350.0, 460.0)
 MARROW_SOFT_FRACTION = 0.92
 COARSEST_VOXEL_MM = 4.0
 FINEST_VOXEL_MM = 1.5

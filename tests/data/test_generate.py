@@ -11,6 +11,7 @@ from dexsearch.data.store import open_dataset
 from dexsearch.data.workers import map_in_processes
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.physics.detector import Exposure, log_projection
+from dexsearch.physics.projection import Detector
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("DEXSEARCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -39,17 +40,16 @@ def test_the_input_is_the_exposure_of_the_targets(cohort: Path) -> None:
     dataset = open_dataset(cohort)
     arrays = dataset.arrays("train")
     assert dataset.manifest.pixel_mm == pytest.approx(10.0)
+    detector = Detector(size_px=32, pixel_mm=10.0)
     for image in range(3):
-        clean = log_projection(
-            arrays.tissue[image],
-            arrays.bone[image],
-            Exposure(),
-            pixel_mm=10.0,
-            rng=None,
-        )
+        lengths = [
+            target[image].repeat(detector.supersample, 0).repeat(detector.supersample, 1)
+            for target in (arrays.tissue, arrays.bone)
+        ]
+        clean = log_projection(*lengths, Exposure(), detector=detector, rng=None)
         noise = (arrays.input[image] - clean)[arrays.mask[image]]
-        assert 1e-4 < noise.std() < 0.05
-        assert abs(noise.mean()) < 0.01
+        assert 1e-4 < np.median(np.abs(noise)) < 0.03
+        assert -0.05 < noise.mean() < 0.01, "edges within a pixel let more through"
 
 
 def test_processes_and_this_process_make_the_same_bytes(cohort: Path, tmp_path: Path) -> None:

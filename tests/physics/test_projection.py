@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dexsearch.physics.projection import Detector, Geometry, Pose, path_lengths_cm, rotation_matrix
+from dexsearch.physics.projection import (
+    Detector,
+    Geometry,
+    Pose,
+    path_lengths_cm,
+    rotation_matrix,
+    seen_whole,
+)
 
 POSES = [(0.0, 0.0, 0.0), (10.0, 5.0, 30.0), (30.0, -30.0, 45.0), (0.0, 0.0, 90.0)]
 VOXEL_MM = 3.0
@@ -115,6 +122,38 @@ def test_three_rotations_compose_in_the_order_of_xray_gan() -> None:
         volume, 0 * volume, voxel_mm=3.0, pose_deg=pose_deg, detector=detector
     )
     assert np.corrcoef(soft.ravel(), expected.ravel())[0, 1] > 0.998
+
+
+def cylinder(n_slices: int) -> NDArray[np.float32]:
+    """An upright cylinder of 60 mm radius, hollow, as high as its volume."""
+    axis = (np.arange(50) - 24.5) * VOXEL_MM
+    radius = np.hypot(axis[:, None], axis)
+    disc = np.clip(0.5 - (radius - 60.0) / VOXEL_MM, 0, 1) * (radius > 20.0)
+    return np.repeat(disc.astype(np.float32)[None], n_slices, axis=0)
+
+
+@pytest.mark.parametrize("geometry", ["parallel", "cone"])
+@pytest.mark.parametrize("pose_deg", [(0.0, 0.0, 0.0), (20.0, 0.0, 30.0), (-30.0, 30.0, 60.0)])
+def test_what_a_finite_scan_shows_whole_is_what_a_longer_scan_shows(
+    pose_deg: Pose, geometry: Geometry
+) -> None:
+    short, long = cylinder(50), cylinder(250)
+    detector = Detector(size_px=40, pixel_mm=5.0, geometry=geometry)
+    views = [
+        path_lengths_cm(
+            volume, 0 * volume, voxel_mm=VOXEL_MM, pose_deg=pose_deg, detector=detector
+        )[0]
+        for volume in (short, long)
+    ]
+    whole = seen_whole(short, 0 * short, voxel_mm=VOXEL_MM, pose_deg=pose_deg, detector=detector)
+    same = np.abs(views[0] - views[1]) < 0.05
+    body = views[0] > 0.5
+    assert same[whole & body].all()
+    if pose_deg != (0.0, 0.0, 0.0):
+        assert (~same & body).any()
+    assert whole[body].mean() > 0.2
+    # What is left out beyond need is a rim.
+    assert (same & ~whole & body).sum() < 0.2 * body.sum()
 
 
 def test_a_detector_without_pixels_is_refused() -> None:

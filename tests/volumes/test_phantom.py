@@ -51,6 +51,15 @@ def test_fractions_are_those_of_bodies(subjects: list[Subject]) -> None:
         assert 0.1 < 1e-6 * VOXEL_MM**3 * subject.bone.sum() < 1.2
 
 
+def test_no_body_is_cut_flat_by_the_sides_of_its_volume() -> None:
+    for index in range(8):
+        subject = phantom_subject(1, index, voxel_mm=8.0)
+        body = subject.soft + subject.bone > 0.02
+        for axis in (1, 2):
+            for face in (0, -1):
+                assert not body.take(face, axis=axis).any()
+
+
 def test_a_front_view_is_as_thick_as_a_chest(subjects: list[Subject]) -> None:
     for subject in subjects:
         soft, bone = front_view(subject)
