@@ -5,13 +5,20 @@ default configuration with the same number of images and epochs. Epochs alternat
 so that a busy machine slows both, and the ratio is the median over pairs of epochs. The plain
 one uses the best of 0, 1 and 2 DataLoader workers, tried first.
 
+Learning is equal by construction: networks, distribution of initial weights, affine start, losses,
+Adam, moving average with its warm-up, number of steps, shuffling without a partial batch, scored
+pixels. It differs in the random numbers drawn and in dexsearch's bfloat16 where the processor has
+it; `--seeds N` repeats both and prints the final SSIM as mean +- standard error over the seeds.
+
     python benchmarks/training.py [--sizes 64 128 256] [--norms batch instance] [--epochs 8]
+                                  [--seeds 1]
 """
 
 import argparse
 import statistics
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +26,9 @@ import torch
 from plain_pix2pix import Settings, plain_epochs
 from scipy import ndimage
 
-from dexsearch.config.trial import trial_config
+from dexsearch.config.trial import TrialConfig, trial_config
 from dexsearch.data.pairs import Pairs, TrainingData
+from dexsearch.models.discriminator import N_STRIDED
 from dexsearch.training.loop import train
 from dexsearch.training.metrics import EROSION_PX, erode
 from dexsearch.training.normalization import Normalization
@@ -30,52 +38,125 @@ REQUIRED = {64: 1.3, 128: 1.7, 256: 2.0}
 N_IMAGES = {64: (192, 48), 128: (96, 24), 256: (48, 12)}
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One row of the table: seconds per epoch, their ratio and the final scores of each seed."""
+
+    size_px: int
+    norm: str
+    n_workers: int
+    seconds: tuple[float, float]  # dexsearch, plain
+    ratio: float
+    scores: list[tuple[float, float]]
+
+    def __str__(self) -> str:
+        """Return the row as Markdown."""
+        required = REQUIRED.get(self.size_px) if self.norm == "batch" else None
+        ours, plain = (summary(list(column)) for column in zip(*self.scores, strict=True))
+        difference = summary([a - b for a, b in self.scores])
+        cells = (
+            f"{self.size_px} px", self.norm, f"{self.seconds[1]:.2f} ({self.n_workers})",
+            f"{self.seconds[0]:.2f}", f"{self.ratio:.2f}",
+            "-" if required is None else f"{required:.1f}", plain, ours, difference,
+        )  # fmt: skip
+        return f"| {' | '.join(cells)} |"
+
+
+COLUMNS = (
+    "size", "norm", "plain s/epoch (workers)", "dexsearch s/epoch", "ratio", "required",
+    "plain SSIM", "dexsearch SSIM", "difference",
+)  # fmt: skip
+
+
 def main() -> None:
-    """Print one line per norm and size."""
+    """Print one table, a row per size and norm as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--norms", nargs="+", default=["batch", "instance"])
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    if arguments.epochs < 2 or arguments.seeds < 1:
+        parser.error("at least 2 epochs, the first of which warms up, and 1 seed")
     torch.set_num_threads(arguments.threads)
     print(
-        f"{arguments.threads} threads, width {arguments.width}, {arguments.epochs} epochs; s/epoch"
+        f"{arguments.threads} threads, width {arguments.width}, {arguments.epochs} epochs, "
+        f"{arguments.seeds} seeds; final validation SSIM"
+        + (" as mean +- standard error" if arguments.seeds > 1 else "")
     )
+    print(f"\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for size_px in arguments.sizes:
         data = draw_data(size_px, *N_IMAGES.get(size_px, (64, 16)))
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), data)
             for norm in arguments.norms:
-                compare(Path(folder), data, norm, arguments.width, arguments.epochs)
+                settings = Settings(norm=norm, width=arguments.width)
+                row = compare(Path(folder), data, settings, arguments.epochs, arguments.seeds)
+                print(row, flush=True)
 
 
-def compare(folder: Path, data: TrainingData, norm: str, width: int, epochs: int) -> None:
-    """Alternate epochs of both and print the ratio."""
-    size_px = data.train.input.shape[-1]
-    settings = Settings(norm=norm, width=width)
-    config = trial_config(
-        {"generator.norm": norm, "discriminator.norm": norm, "generator.width": width}
-    )
+def compare(
+    folder: Path, data: TrainingData, settings: Settings, epochs: int, n_seeds: int
+) -> Comparison:
+    """Alternate epochs of both, for each seed from 0."""
     n_workers = best_workers(folder, settings)
-    plain = plain_epochs(folder, settings, n_workers=n_workers)
-    ours = (
-        (record.seconds, record.val_ssim)
-        for record in train(config, data, epochs=epochs, device=torch.device("cpu"))
+    times: list[tuple[float, float]] = []
+    scores: list[tuple[float, float]] = []
+    for seed in range(n_seeds):
+        config = same_config(settings, seed)
+        plain = plain_epochs(folder, replace(settings, seed=seed), n_workers=n_workers)
+        ours = (
+            (record.seconds, record.val_ssim)
+            for record in train(config, data, epochs=epochs, device=torch.device("cpu"))
+        )
+        seconds, final = alternate(ours, plain, epochs)
+        times += seconds[1:]  # the first epoch warms up
+        scores.append(final)
+    return Comparison(
+        size_px=data.train.input.shape[-1],
+        norm=settings.norm,
+        n_workers=n_workers,
+        seconds=(statistics.median(a for a, _ in times), statistics.median(b for _, b in times)),
+        ratio=statistics.median(b / a for a, b in times),
+        scores=scores,
     )
-    times, scores = alternate(ours, plain, epochs)
-    ratio = statistics.median(b / a for a, b in times[1:])  # the first epoch warms up
-    seconds = [statistics.median(column) for column in zip(*times[1:], strict=True)]
-    required = (
-        f" (required {REQUIRED[size_px]})" if norm == "batch" and size_px in REQUIRED else ""
+
+
+def same_config(settings: Settings, seed: int) -> TrialConfig:
+    """Return the configuration of dexsearch that equals the plain one's settings."""
+    return trial_config(
+        {
+            "task": "joint",
+            "generator.depth": settings.depth,
+            "generator.width": settings.width,
+            "generator.norm": settings.norm,
+            "generator.output": "residual",
+            "generator.input_normalization": "absolute",
+            "generator.kernel_px": 4,
+            "discriminator.patch_px": next(
+                px for px, n_strided in N_STRIDED.items() if n_strided == settings.n_strided
+            ),
+            "discriminator.width": settings.discriminator_width,
+            "discriminator.norm": settings.norm,
+            "loss.adversarial": "lsgan",
+            "loss.l1_weight": settings.l1_weight,
+            "optimizer.learning_rate": settings.learning_rate,
+            "optimizer.beta1": settings.beta1,
+            "batch_size": settings.batch_size,
+            "ema_decay": settings.ema_decay,
+            "seed": seed,
+        }
     )
-    print(
-        f"{size_px:4d} px {norm:8s} plain {seconds[1]:6.2f} s ({n_workers} workers)  "
-        f"dexsearch {seconds[0]:6.2f} s  ratio {ratio:.2f}{required}  "
-        f"final SSIM plain {scores[1]:.4f} dexsearch {scores[0]:.4f}",
-        flush=True,
-    )
+
+
+def summary(values: list[float]) -> str:
+    """Return the mean, with its standard error where there are several values."""
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return f"{mean:.4f}"
+    return f"{mean:.4f} +- {statistics.stdev(values) / len(values) ** 0.5:.4f}"
 
 
 def alternate(
