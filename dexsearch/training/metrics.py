@@ -13,7 +13,6 @@ Source     doi:10.1109/TIP.2003.819861.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from jaxtyping import Bool, Float
@@ -201,24 +200,21 @@ def _blur(images: Tensor) -> Tensor:
     Two products with banded matrices: several times faster on a CPU than one-channel
     convolutions, and never rounded to TF32 by cuDNN.
     """
-    height, width = (int(side) for side in images.shape[-2:])
-    rows = _blur_matrix(height, images.device, images.dtype)
-    columns = _blur_matrix(width, images.device, images.dtype)
+    rows = _blur_matrix(images.shape[-2], images)
+    columns = _blur_matrix(images.shape[-1], images)
     return rows @ (images @ columns.T)
 
 
-@cache
-@torch.inference_mode(mode=False)  # what is kept has to serve outside of validation too
-def _blur_matrix(size_px: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _blur_matrix(size_px: int, like: Tensor) -> Tensor:
     """Return the matrix that filters one axis, the edge pixel repeated by the mirror."""
     radius = WINDOW_PX // 2
-    offsets = torch.arange(-radius, radius + 1, device=device)
+    offsets = torch.arange(-radius, radius + 1, device=like.device)
     weights = torch.exp(-0.5 * (offsets.double() / _SIGMA_PX) ** 2)
     weights = weights / weights.sum()
-    centre = torch.arange(size_px, device=device).view(-1, 1)
+    centre = torch.arange(size_px, device=like.device).view(-1, 1)
     source = centre + offsets
     source = torch.where(source < 0, -1 - source, source)
     source = torch.where(source >= size_px, 2 * size_px - 1 - source, source)
-    matrix = torch.zeros(size_px, size_px, device=device, dtype=torch.float64)
+    matrix = torch.zeros(size_px, size_px, device=like.device, dtype=torch.float64)
     matrix.scatter_add_(1, source, weights.expand(size_px, -1).contiguous())
-    return matrix.to(dtype)
+    return matrix.to(like.dtype)
