@@ -109,11 +109,8 @@ class Registry:
         for version in self.versions:
             if task is None or version.task == task:
                 together[version.group].append(version)
-        newest_first = sorted(
-            reversed(together.values()),  # of the same millisecond, the group begun last
-            key=lambda group: max(version.time for version in group),
-            reverse=True,
-        )
+        newest_first = list(reversed(together.values()))  # stays so within a millisecond
+        newest_first.sort(key=lambda group: max(v.time for v in group), reverse=True)
         return tuple(
             tuple(sorted(group, key=lambda v: (-v.val_ssim, v.name, v.version)))
             for group in newest_first
