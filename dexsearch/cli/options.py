@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dexsearch.wording import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
+
 
 class OutputFormat(StrEnum):
     """How a result is printed on stdout."""
@@ -22,7 +24,6 @@ WorkspaceOption = Annotated[
         help="Folder of everything a project produces: datasets, studies, registry.",
     ),
 ]
-DEFAULT_WORKSPACE = Path("workspace")
 
 FormatOption = Annotated[
     OutputFormat,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dexsearch.cli.options import OutputFormat
+from dexsearch.wording import printable as printable
 
 
 def print_result(result: object, output_format: OutputFormat) -> None:
@@ -28,11 +29,6 @@ def print_result(result: object, output_format: OutputFormat) -> None:
 def note(text: str) -> None:
     """Tell the user something that is not the result, on stderr."""
     sys.stderr.write(text.rstrip("\n") + "\n")
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped, so that a name cannot drive the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @contextmanager

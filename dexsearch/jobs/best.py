@@ -10,8 +10,9 @@ from typing import Any
 
 from dexsearch.errors import NotRegistered
 from dexsearch.jobs.ranked import Ranked, ranking_table
-from dexsearch.ledger.study import StudyRecord, list_studies, read_study
+from dexsearch.ledger.study import read_studies
 from dexsearch.registry.record import read_registry
+from dexsearch.wording import workspace_flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +70,14 @@ def advice(workspace: Path, board: Leaderboard, *, task: str | None) -> str:
     if not board.groups:
         return f"{nothing_registered(workspace, task)}\nnext: {_command(workspace)}"
     first = board.groups[0][0]
-    where = "" if workspace == Path("workspace") else f" --workspace {shlex.quote(str(workspace))}"
-    return f"next: dexsearch predict {first.label} IN.npy OUT{where}"
+    return f"next: dexsearch predict {first.label} IN.npy OUT{workspace_flag(workspace)}"
 
 
 def nothing_registered(workspace: Path, task: str | None) -> str:
     """Tell how far the studies of a workspace have come without a registered generator."""
     kind = f"no {task} generator is" if task else "no generator is"
     told = [f"{kind} registered in {str(workspace)!r}"]
-    for study in _studies(workspace):
+    for study in read_studies(workspace, told.append):
         complete = len(study.in_state("complete"))
         wanted = int(study.space.get("trials", len(study.trials)))
         told.append(f"study {study.name!r}: {complete} of {wanted} trials complete")
@@ -88,15 +88,11 @@ def _command(workspace: Path) -> str:
     """Return the command that registers something: that of the newest study, else a first one."""
     from dexsearch.config.yaml_file import shipped_spaces
 
-    studies = _studies(workspace)
-    where = "" if workspace == Path("workspace") else f" --workspace {shlex.quote(str(workspace))}"
+    studies = read_studies(workspace, lambda _: None)
+    where = workspace_flag(workspace)
     if not studies:
         return f"dexsearch tune --space quickstart.yaml{where}"
     name = studies[0].name
     if f"{name}.yaml" in shipped_spaces():
         return f"dexsearch tune --space {name}.yaml{where}"
     return f"dexsearch tune --space YOUR.yaml --study {shlex.quote(name)}{where}"
-
-
-def _studies(workspace: Path) -> list[StudyRecord]:
-    return [read_study(workspace / "studies" / name) for name in list_studies(workspace)]

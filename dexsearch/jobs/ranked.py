@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dexsearch.registry.record import Registration
+from dexsearch.wording import printable
 
 WIDTH = 100
 BASELINES = ("identity_affine", "nearest_pose", "constant")
@@ -58,7 +59,7 @@ def ranking_table(group: tuple[Ranked, ...]) -> str:
     first = group[0].generator
     targets = [t for t in ("bone", "tissue") if getattr(first, f"val_ssim_{t}") is not None]
     title = f"{first.task}, dataset {first.dataset[:12]}, metric {first.metric}"
-    title = f"{_printable(title)}: masked SSIM on validation subjects"
+    title = f"{printable(title)}: masked SSIM on validation subjects"
     table = Table(title=Text(title), title_justify="left")
     table.add_column("rank", justify="right")
     table.add_column("generator")
@@ -86,8 +87,8 @@ def _cells(row: Ranked, targets: list[str]) -> list[Text | str]:
     scores = [found.val_ssim, *(getattr(found, f"val_ssim_{target}") for target in targets)]
     return [
         str(row.rank),
-        Text(_printable(" ".join(names))),
-        Text(_printable(f"{found.study}/{found.trial}")),
+        Text(printable(" ".join(names))),
+        Text(printable(f"{found.study}/{found.trial}")),
         *map(_score, scores),
         str(found.epochs),
     ]
@@ -95,8 +96,3 @@ def _cells(row: Ranked, targets: list[str]) -> list[Text | str]:
 
 def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _printable(text: str) -> str:
-    """Escape control characters, so that a stored name cannot drive the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

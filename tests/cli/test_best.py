@@ -128,6 +128,31 @@ def test_a_corrupted_download_is_one_line_and_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["workspace"]
 
 
+def test_download_below_a_file_is_one_line(workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = run(workspace, "--download", str(tmp_path / "thesis.txt" / "mine"))
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: cannot copy")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_workspace_that_is_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = run(tmp_path / "thesis.txt")
+    assert done.returncode == 3
+    assert "cannot be read: Not a directory" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_damaged_study_does_not_hide_the_others(tmp_path: Path) -> None:
+    (tmp_path / "studies" / "damaged").mkdir(parents=True)
+    (tmp_path / "studies" / "damaged" / "ledger.jsonl").write_text("5\n")
+    done = run(tmp_path)
+    assert done.returncode == 0
+    assert "study 'damaged' is passed over" in done.stderr
+    assert "next: dexsearch tune --space quickstart.yaml" in done.stderr
+
+
 def test_download_without_a_generator_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "--download", str(tmp_path / "mine"))
     assert done.returncode == 4
