@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from dexsearch.errors import DataError
+from dexsearch.physics.projection import beam_axis
 
 Subset = Literal["train", "validation", "holdout"]
 Pose = tuple[float, float, float]
@@ -91,8 +92,10 @@ def split_poses(
 
     Angles count modulo 180 degrees, because a view from behind is nearly the mirror image of the
     view from the front; so the last block also keeps its distance from the first. Views closer
-    than `guard_deg` to the next block are left out. This leaks less than a random split, not
-    nothing: all views show the same anatomy.
+    than `guard_deg` to the next block are left out; so are views whose beam, tilted in the other
+    two angles, comes that close to a beam of another block (either way round): from the hold-out
+    where it nears validation, from training where it nears either. This leaks less than a random
+    split, not nothing: all views show the same anatomy.
 
     Raises:
         DataError: if the poses cover too few degrees for three blocks.
@@ -116,6 +119,8 @@ def split_poses(
     by_pose = {
         key: _block_of(position, blocks) for key, position in zip(keys, position_deg, strict=True)
     }
+    _leave_out_near_beams(by_pose, "holdout", ("validation",), guard_deg)
+    _leave_out_near_beams(by_pose, "train", ("validation", "holdout"), guard_deg)
     missing = [subset for subset in SUBSETS if subset not in by_pose.values()]
     if missing:
         raise DataError(
@@ -148,6 +153,22 @@ def _positions_on_half_circle(angles_deg: Sequence[float]) -> list[float]:
     gaps = np.diff(distinct, append=distinct[0] + 180.0)
     start = distinct[(int(np.argmax(gaps)) + 1) % len(distinct)]
     return [float(value) for value in np.round((folded - start) % 180.0, 4)]
+
+
+def _leave_out_near_beams(
+    by_pose: dict[Pose, Subset | None],
+    subset: Subset,
+    others: tuple[Subset, ...],
+    guard_deg: float,
+) -> None:
+    """Take the views of one block out whose beams come near those of other blocks, in place."""
+    own = [pose for pose, found in by_pose.items() if found == subset]
+    other = [pose for pose, found in by_pose.items() if found in others]
+    if not own or not other:
+        return
+    cosines = np.stack([beam_axis(p) for p in own]) @ np.stack([beam_axis(p) for p in other]).T
+    near = np.abs(cosines).max(axis=1) > np.cos(np.deg2rad(guard_deg)) + 1e-9
+    by_pose.update({pose: None for pose, is_near in zip(own, near, strict=True) if is_near})
 
 
 def _block_of(position_deg: float, blocks: Mapping[Subset, tuple[float, float]]) -> Subset | None:

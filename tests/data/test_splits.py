@@ -1,11 +1,14 @@
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dexsearch.data.splits import SUBSETS, split_poses, split_subjects
 from dexsearch.errors import DataError
+from dexsearch.physics.poses import sweep_poses, xray_gan_poses
+from dexsearch.physics.projection import Pose, beam_axis
 
 XRAY_GAN_POSES = [
     (float(x), float(y), float(z))
@@ -66,6 +69,29 @@ def test_blocks_of_poses_keep_the_guard_band_also_seen_from_behind(guard_deg: fl
         assert nearest >= guard_deg
     assert len(blocks["train"]) > len(blocks["holdout"]) > len(blocks["validation"])
     assert split.subset("any", (-30.0, 15.0, 0.0)) == split.subset("any", (0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("poses", "counts"),
+    [
+        (xray_gan_poses(), (358, 100, 142)),
+        (sweep_poses(60, np.random.default_rng([0, 4])), (28, 7, 11)),
+        (sweep_poses(120, np.random.default_rng([1, 4])), None),
+    ],
+)
+def test_beams_of_different_blocks_differ_by_the_guard_also_when_tilted(
+    poses: tuple[Pose, ...], counts: tuple[int, int, int] | None
+) -> None:
+    split = split_poses(poses)
+    beams = [
+        np.stack([beam_axis(pose) for pose, found in split.by_pose.items() if found == subset])
+        for subset in SUBSETS
+    ]
+    for one, other in itertools.combinations(beams, 2):
+        nearest = np.rad2deg(np.arccos(np.abs(one @ other.T).max()))
+        assert nearest >= 15.0 - 1e-3
+    if counts is not None:
+        assert tuple(len(block) for block in beams) == counts
 
 
 def test_a_full_turn_keeps_opposite_views_together() -> None:
