@@ -61,7 +61,10 @@ def phantom(
 def ct(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="CT volumes in Hounsfield units (NIfTI).", metavar="SRC..."),
+        typer.Argument(
+            help="CT volumes in Hounsfield units (NIfTI), each of another patient.",
+            metavar="SRC...",
+        ),
     ],
     out: OutArgument,
     poses: Annotated[

@@ -2,10 +2,10 @@
 
 Each view: path lengths of soft tissue and cortical bone (the clean targets, in cm), one noisy
 exposure (the input), and the body mask. Everything follows from the seed: image by image the
-result does not depend on the number of processes.
+result does not depend on the number of processes. Processors with other instructions may round
+differently in the last digit, so another machine gets a copy of the folder, not the seed.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -30,7 +30,7 @@ from dexsearch.physics.attenuation import cortical_bone_hu
 from dexsearch.physics.detector import Exposure
 from dexsearch.physics.poses import cohort_poses, sweep_poses, xray_gan_poses
 from dexsearch.physics.projection import Detector, Geometry
-from dexsearch.volumes.ct import ct_extent_mm, ct_name
+from dexsearch.volumes.ct import ct_extent_mm, ct_name, ct_sha256
 from dexsearch.volumes.phantom import phantom_voxel_mm
 
 PHANTOM_FIELD_MM = 320.0
@@ -116,7 +116,7 @@ def generate_ct(
 
     Args:
         path: the dataset folder to write; an identical one that is there is returned.
-        sources: NIfTI files in Hounsfield units.
+        sources: NIfTI files in Hounsfield units, each of another patient.
         poses: number of turns over 0..175 degrees, or `xray-gan`: the grid of 900 poses.
         size_px: side of the detector; its field is the longest side of the largest CT.
         seed: decides small tilts, split and noise.
@@ -130,11 +130,13 @@ def generate_ct(
 
     Raises:
         ConfigurationError: on settings outside their range.
-        DataError: on a file that is not a CT in HU, or another dataset at `path`.
+        DataError: on a file that is not a CT in HU, one CT given twice, or another dataset at
+            `path`.
     """
     names = [ct_name(source) for source in sources]
     if not names or len(set(names)) < len(names):
         raise DataError(f"got the CTs {names}; expected one or more with different names")
+    files = _hashes_of_patients(names, sources)
     field_mm = max(extent for source in sources for extent in ct_extent_mm(source))
     exposure, detector = _equipment(
         size_px, field_mm, kvp=kvp, dose_mas=dose_mas, geometry=geometry, scatter=scatter
@@ -156,7 +158,6 @@ def generate_ct(
         for source in sources
         for first in range(0, len(poses_deg), POSES_PER_TASK)
     ]
-    files = {name: _sha256(source) for name, source in zip(names, sources, strict=True)}
     return _write(
         path,
         tasks,
@@ -216,6 +217,15 @@ def _write(
         )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _hashes_of_patients(names: Sequence[str], sources: Sequence[Path]) -> dict[str, str]:
+    """Return the sha256 of each CT by name; refuse one CT as two patients."""
+    first: dict[str, Path] = {}
+    for source in sources:
+        sha256 = ct_sha256(source)
+        if sha256 in first:
+            raise DataError(
+                f"{first[sha256]} and {source} are the same CT, given as two patients",
+                hint="give each patient once",
+            )
+        first[sha256] = source
+    return dict(zip(names, first, strict=True))

@@ -45,7 +45,8 @@ class Manifest:
     Attributes:
         format: version of this layout.
         kind: `phantom`, `ct` or `import`.
-        digest: sha256 over the array files, the split and the size; the dataset's identity.
+        digest: sha256 over the array files, the split, the size and the constants below; the
+            dataset's identity.
         size_px: rows and columns of every image.
         pixel_mm: pixel spacing at the isocentre, None where it is not known.
         input_mean: mean of the inputs over the mask pixels of the training images.
@@ -82,6 +83,13 @@ class Manifest:
         return tuple(dict.fromkeys(info.subject for info in self.images[subset]))
 
     @property
+    def digest_of_contents(self) -> str:
+        """The digest that the other attributes lead to."""
+        constants = {"input_mean": self.input_mean, "input_std": self.input_std}
+        ranges = {f"data_range/{name}": value for name, value in self.data_ranges.items()}
+        return dataset_digest(self.files, self.images, self.size_px, constants | ranges)
+
+    @property
     def one_volume(self) -> bool:
         """Whether subsets share a subject, so that scores say little about other people."""
         return not set(self.subjects("train")).isdisjoint(self.subjects("validation"))
@@ -100,8 +108,13 @@ def dataset_digest(
     files: Mapping[str, str],
     images: Mapping[str, tuple[ImageInfo, ...]],
     size_px: tuple[int, int],
+    constants: Mapping[str, float],
 ) -> str:
-    """Return the sha256 that identifies a dataset, whenever and wherever it was made."""
+    """Return the sha256 that identifies a dataset, its bytes and the constants of its scores.
+
+    It names no place and no time. Processors may round differently, so the same request made on
+    another machine can get another digest; a copy keeps it.
+    """
     listing = {
         "files": sorted(files.items()),
         "images": {
@@ -109,6 +122,7 @@ def dataset_digest(
             for subset, infos in images.items()
         },
         "size_px": list(size_px),
+        "constants": dict(constants),
     }
     return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
 

@@ -91,13 +91,18 @@ class Dataset:
         return Arrays(**loaded)
 
     def check_files(self) -> None:
-        """Compare the training and validation files with the hashes in the manifest.
+        """Compare the training and validation files, and the manifest, with its hashes.
 
         Reads every byte. The hold-out's files are not looked at.
 
         Raises:
             DataError: naming the file that is missing, cut short or changed.
         """
+        if self.manifest.digest != self.manifest.digest_of_contents:
+            raise DataError(
+                f"{self.path / MANIFEST_NAME}: changed since it was written",
+                hint=_REMEDY,
+            )
         for subset in OPEN_SUBSETS:
             self.arrays(subset)
             for name in (f"{subset}/{array}.npy" for array in ARRAYS):

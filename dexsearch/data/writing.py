@@ -4,13 +4,14 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter
 
 from dexsearch.data.array_stream import ArrayStream
 from dexsearch.data.manifest import (
@@ -20,12 +21,14 @@ from dexsearch.data.manifest import (
     ImageInfo,
     Manifest,
     Origin,
-    dataset_digest,
 )
 from dexsearch.data.splits import SUBSETS, Pose, Split, Subset
 from dexsearch.data.statistics import data_range, mean_and_std
 from dexsearch.durable import flush_folder, partial_beside, remove_orphans
 from dexsearch.errors import DataError, EnvironmentFault
+
+SCORED_MARGIN_PX = 5
+"""Masked scores look this far inside the mask; `training.metrics.EROSION_PX`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +138,10 @@ def build_manifest(
         for subset in SUBSETS
         for name in ARRAYS
     }
-    return Manifest(
+    manifest = Manifest(
         format=FORMAT,
         kind=origin.kind,
-        digest=dataset_digest(files, images, size_px),
+        digest="",
         size_px=size_px,
         pixel_mm=origin.pixel_mm,
         input_mean=mean,
@@ -150,6 +153,7 @@ def build_manifest(
         files=files,
         source=origin.source,
     )
+    return replace(manifest, digest=manifest.digest_of_contents)
 
 
 def _open_streams(
@@ -191,6 +195,13 @@ def _refuse_unusable(sample: Sample, size_px: tuple[int, int]) -> None:
             )
     if not sample.mask.any():
         raise DataError(f"image {sample.name} has an empty mask: nothing of the body is in view")
+    window_px = 2 * SCORED_MARGIN_PX + 1
+    if not minimum_filter(sample.mask, window_px, mode="constant", cval=False).any():
+        raise DataError(
+            f"image {sample.name} shows so little of the body that nothing lies "
+            f"{SCORED_MARGIN_PX} pixels inside its mask, where images are scored",
+            hint="make larger images (--size), or leave out the view",
+        )
 
 
 def file_sha256(path: Path) -> str:

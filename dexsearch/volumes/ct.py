@@ -10,6 +10,7 @@ The split is continuous: hard labels would leave the spine in the soft image. Co
 """
 
 import gzip
+import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,16 @@ def ct_extent_mm(path: Path) -> tuple[float, float, float]:
     axes = _patient_axes(image)
     right, front, up = (stored[axes.index(axis)] for axis in range(3))
     return up, front, right
+
+
+def ct_sha256(path: Path) -> str:
+    """Return the sha256 of the unpacked file, so that packing again does not change it."""
+    _open(path)
+    whole = hashlib.sha256()
+    with _damage_told(path), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            whole.update(chunk)
+    return whole.hexdigest()
 
 
 def load_ct(path: Path, *, kvp: float = 120.0, voxel_mm: float | None = None) -> Subject:

@@ -34,7 +34,8 @@ def phantom_voxel_mm(pixel_mm: float) -> float:
 def phantom_subject(seed: int, index: int, *, voxel_mm: float) -> Subject:
     """Draw subject `index` of the cohort `seed`; the same numbers give the same subject.
 
-    Its anatomy and the tumour's place do not depend on `voxel_mm` beyond the grid itself.
+    Its anatomy does not depend on `voxel_mm`; the tumour's place and the lungs' texture are drawn
+    on the grid, so they do.
     """
     anatomy_rng, organ_rng, tumour_rng = (
         np.random.default_rng([seed, index, part]) for part in range(3)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from dexsearch.data.workers import map_in_processes
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.physics.detector import Exposure, log_projection
 from dexsearch.physics.projection import Detector
+from dexsearch.training.baselines import baselines
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("DEXSEARCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -52,6 +54,7 @@ def test_the_input_is_the_exposure_of_the_targets(cohort: Path) -> None:
         assert -0.05 < noise.mean() < 0.01, "edges within a pixel let more through"
 
 
+@pytest.mark.slow
 def test_processes_and_this_process_make_the_same_bytes(cohort: Path, tmp_path: Path) -> None:
     done: list[tuple[int, int]] = []
     again = generate_phantom(
@@ -97,6 +100,22 @@ def test_settings_that_no_tube_has_are_refused(
 def test_two_cts_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="different names"):
         generate_ct(tmp_path / "out", [tmp_path / "a.nii", tmp_path / "b" / "a.nii"])
+
+
+def test_one_ct_is_not_two_patients(tmp_path: Path) -> None:
+    values = np.arange(-1000, -488, dtype=np.int16).reshape(8, 8, 8)
+    for name in ("ann.nii.gz", "bob.nii"):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / name)
+    with pytest.raises(DataError, match=r"ann\.nii\.gz and .*bob\.nii are the same CT"):
+        generate_ct(tmp_path / "out", [tmp_path / "ann.nii.gz", tmp_path / "bob.nii"])
+
+
+@pytest.mark.slow
+def test_the_nearest_pose_of_another_body_is_no_answer_for_bone(tmp_path: Path) -> None:
+    dataset = generate_phantom(tmp_path / "cohort", subjects=10, poses=8, size_px=64, seed=3)
+    scores = baselines(dataset)
+    assert scores.nearest_pose["bone"] < 0.8
+    assert scores.nearest_pose["bone"] > scores.constant["bone"]
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason=f"no CT at {REAL}")

@@ -5,6 +5,7 @@ import pytest
 from dexsearch.data.manifest import ImageInfo, as_json_values, dataset_digest, read_manifest
 from dexsearch.data.store import Dataset
 
+CONSTANTS = {"input_mean": 1.5, "data_range/bone": 2.0}
 FILES = {"train/bone.npy": "aa", "train/input.npy": "bb"}
 IMAGES = {"train": (ImageInfo("a", (0.0, 0.0, 5.0)),), "validation": (), "holdout": ()}
 
@@ -24,20 +25,23 @@ def test_the_manifest_names_no_place_and_no_time(dataset: Dataset) -> None:
 
 def test_the_digest_does_not_depend_on_the_order_of_the_files() -> None:
     backwards = dict(reversed(FILES.items()))
-    assert dataset_digest(FILES, IMAGES, (8, 8)) == dataset_digest(backwards, IMAGES, (8, 8))
+    assert dataset_digest(FILES, IMAGES, (8, 8), CONSTANTS) == dataset_digest(
+        backwards, IMAGES, (8, 8), CONSTANTS
+    )
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        (FILES | {"train/bone.npy": "ac"}, IMAGES, (8, 8)),
-        (FILES, IMAGES | {"train": (ImageInfo("b", (0.0, 0.0, 5.0)),)}, (8, 8)),
-        (FILES, {**IMAGES, "train": (), "validation": IMAGES["train"]}, (8, 8)),
-        (FILES, IMAGES, (8, 9)),
+        (FILES | {"train/bone.npy": "ac"}, IMAGES, (8, 8), CONSTANTS),
+        (FILES, IMAGES | {"train": (ImageInfo("b", (0.0, 0.0, 5.0)),)}, (8, 8), CONSTANTS),
+        (FILES, {**IMAGES, "train": (), "validation": IMAGES["train"]}, (8, 8), CONSTANTS),
+        (FILES, IMAGES, (8, 9), CONSTANTS),
+        (FILES, IMAGES, (8, 8), CONSTANTS | {"data_range/bone": 2.1}),
     ],
 )
-def test_the_digest_depends_on_files_split_and_size(other: tuple) -> None:  # type: ignore[type-arg]
-    assert dataset_digest(*other) != dataset_digest(FILES, IMAGES, (8, 8))
+def test_the_digest_depends_on_files_split_size_and_constants(other: tuple) -> None:  # type: ignore[type-arg]
+    assert dataset_digest(*other) != dataset_digest(FILES, IMAGES, (8, 8), CONSTANTS)
 
 
 def test_json_values_survive_a_round_trip() -> None:

@@ -134,6 +134,25 @@ def test_a_bad_image_is_named_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_body_too_small_to_be_scored_is_refused(write: Write, tmp_path: Path) -> None:
+    thin = np.zeros((24, 24), dtype=bool)
+    thin[7:17] = True
+    bad = replace(make_sample(SUBJECTS[1], POSES[1]), mask=thin)
+    with pytest.raises(DataError, match="subject-1 at 0, 0, 45 degrees shows so little") as hit:
+        write([make_sample(SUBJECTS[0], POSES[0]), bad])
+    assert "--size" in (hit.value.hint or "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_constant_is_found(dataset: Dataset) -> None:
+    path = dataset.path / "manifest.json"
+    values = json.loads(path.read_text())
+    values["data_ranges"]["bone"] *= 1.01
+    path.write_text(json.dumps(values))
+    with pytest.raises(DataError, match=r"manifest\.json: changed"):
+        open_dataset(dataset.path).check_files()
+
+
 def test_a_subset_without_images_is_refused(write: Write) -> None:
     with pytest.raises(DataError, match="subset without any"):
         write([make_sample(SUBJECTS[0], POSES[0])])
