@@ -24,7 +24,8 @@ def mean_and_std(images: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[float, 
 def data_range(images: NDArray[Any], mask: NDArray[np.bool_]) -> float:
     """Return the 99.9th minus the 0.1th percentile over the mask.
 
-    Found from a histogram, so that memory stays small; exact to 1e-5 of the values' range.
+    Found from a histogram, so that memory stays small: to 1e-5 of the values' range the nearest
+    pixel's value, without interpolation between pixels.
     """
     low = min(float(values.min()) for values in _masked_chunks(images, mask))
     high = max(float(values.max()) for values in _masked_chunks(images, mask))

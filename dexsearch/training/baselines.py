@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from dexsearch.data.splits import Pose
 from dexsearch.data.store import TARGETS, Arrays, Dataset, ImageInfo
-from dexsearch.errors import DataError
 from dexsearch.physics.projection import rotation_matrix
 from dexsearch.training.affine import AffineFit, fit_affine
 from dexsearch.training.metrics import score_images
@@ -51,11 +50,7 @@ class Baselines:
 
 
 def baselines(dataset: Dataset) -> Baselines:
-    """Score the three baselines on the validation images; the hold-out is not opened.
-
-    Raises:
-        DataError: if no validation image has body left after the metric's erosion.
-    """
+    """Score the three baselines on the validation images; the hold-out is not opened."""
     train, validation = dataset.arrays("train"), dataset.arrays("validation")
     infos = dataset.manifest.images
     chosen = nearest_training_images(train, infos["train"], validation, infos["validation"])
@@ -78,8 +73,8 @@ def baselines(dataset: Dataset) -> Baselines:
     masked, whole = {}, {}
     for method, parts in scores.items():
         table = np.concatenate(parts)
-        masked[method] = _means(table[:, 0], dataset)
-        whole[method] = _means(table[:, 1], dataset)
+        masked[method] = _means(table[:, 0])
+        whole[method] = _means(table[:, 1])
     return Baselines(**masked, whole_image=whole)
 
 
@@ -154,15 +149,9 @@ def _stack(images: Images) -> torch.Tensor:
     return torch.from_numpy(stacked.astype(np.float32))
 
 
-def _means(scores: NDArray[np.float64], dataset: Dataset) -> dict[str, float]:
-    """Average over images, leaving out those whose eroded mask is empty."""
-    if np.isnan(scores).all(axis=0).any():
-        raise DataError(
-            f"{str(dataset.path)!r}: no validation image has body left 5 pixels inside its mask, "
-            "so SSIM is undefined",
-            hint="make the dataset with larger images",
-        )
-    means = np.nanmean(scores, axis=0)
+def _means(scores: NDArray[np.float64]) -> dict[str, float]:
+    """Average over images."""
+    means = scores.mean(axis=0)
     return {name: float(value) for name, value in zip(TARGETS, means, strict=True)}
 
 

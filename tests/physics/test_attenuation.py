@@ -44,6 +44,30 @@ def test_mass_attenuation_at_60_kev_is_the_published_one(
     )
 
 
+@pytest.mark.parametrize(
+    ("material", "kev", "cm2_per_g"),
+    [
+        ("water", 30.0, 0.3756),
+        ("water", 60.0, 0.2059),
+        ("water", 100.0, 0.1707),
+        ("cortical_bone", 30.0, 1.331),
+        ("cortical_bone", 60.0, 0.3148),
+        ("cortical_bone", 100.0, 0.1855),
+        ("soft_tissue", 30.0, 0.379),
+        ("soft_tissue", 60.0, 0.2048),
+        ("soft_tissue", 100.0, 0.1693),
+        ("csi", 30.0, 9.047),
+        ("csi", 60.0, 7.921),
+        ("csi", 100.0, 2.035),
+    ],
+)
+def test_mass_attenuation_agrees_with_values_of_the_oracle(
+    material: Material, kev: float, cm2_per_g: float
+) -> None:
+    ours = mass_attenuation_cm2_per_g(material, np.array([kev]))
+    assert ours == pytest.approx(cm2_per_g, rel=1e-3)
+
+
 @needs_oracle
 @pytest.mark.parametrize("material", sorted(ORACLE_NAMES))
 def test_mass_attenuation_agrees_with_the_oracle_everywhere(material: Material) -> None:
