@@ -8,6 +8,8 @@ means that somebody edited the file, which is refused.
     ledger.jsonl.lock   locked by the writer as long as it lives; names it to a second one
 """
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -18,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dexsearch.errors import DataError, StudyBusy
+from dexsearch.errors import DataError, EnvironmentFault, StudyBusy
 
 Event = dict[str, Any]
 
@@ -29,6 +31,7 @@ class EventLog:
     Raises:
         StudyBusy: if another process writes this log.
         DataError: if a line other than the last is not JSON.
+        EnvironmentFault: if the file system cannot lock files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,13 +49,31 @@ class EventLog:
         """Write one event with the time, in seconds since 1970, and return what was written.
 
         A killed process loses nothing that was appended; with `sync`, neither does a power cut.
+
+        Raises:
+            EnvironmentFault: if the event does not fit on the disk; the log is as it was before.
         """
         stamped = {**event, "time": round(time.time(), 3)}
         line = json.dumps(stamped, separators=(",", ":"), allow_nan=True) + "\n"
-        os.write(self._file, line.encode())
-        if sync:
-            os.fsync(self._file)
+        self._write(line.encode(), sync=sync)
         return stamped
+
+    def _write(self, line: bytes, *, sync: bool) -> None:
+        """Write a whole line or nothing: the next one would be glued to a torn one."""
+        size = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if sync:
+                os.fsync(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # a torn end is cut off at the next opening
+                os.ftruncate(self._file, size)
+            raise EnvironmentFault(
+                f"cannot write {self.path}: {error.strerror}",
+                hint="free some disk space; the same command then continues",
+            ) from error
 
     def close(self) -> None:
         """Release the log to the next writer; closing twice is allowed."""
@@ -135,13 +156,19 @@ def _lock(path: Path) -> int:
     descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
         os.close(descriptor)
         raise StudyBusy(
             f"{path.parent} is being written by {holder}",
             hint="wait until it ends, or stop it; the same command then continues",
         ) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise EnvironmentFault(
+            f"cannot lock {lock_path}: {error.strerror}; its file system has no working locks",
+            hint="put the workspace on a local disk, or mount that file system with locks",
+        ) from error
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     return descriptor

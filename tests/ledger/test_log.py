@@ -1,12 +1,15 @@
+import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dexsearch.errors import DataError, StudyBusy
+from dexsearch.errors import DataError, EnvironmentFault, StudyBusy
 from dexsearch.ledger.log import EventLog, read_events
 
 
@@ -85,3 +88,43 @@ def test_the_lock_of_a_killed_writer_is_free(tmp_path: Path) -> None:
     assert killed.returncode == -9
     with EventLog(path) as log:
         assert len(log.events_at_opening) == 1
+
+
+def short_write(descriptor: int, line: bytes) -> int:
+    return write(descriptor, line[: len(line) // 2])
+
+
+def no_write(descriptor: int, line: bytes) -> int:
+    write(descriptor, line[:3])
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+write = os.write
+
+
+@pytest.mark.parametrize("full", [short_write, no_write])
+def test_on_a_full_disk_no_torn_event_is_left_and_the_log_goes_on_later(
+    full: Callable[[int, bytes], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+    with EventLog(path) as log:
+        log.append({"event": "first"})
+        with monkeypatch.context() as patched:
+            patched.setattr("dexsearch.ledger.log.os.write", full)
+            with pytest.raises(EnvironmentFault, match="No space left") as refused:
+                log.append({"event": "lost"})
+        assert "free some disk space" in (refused.value.hint or "")
+        log.append({"event": "second"})
+    assert [event["event"] for event in read_events(path)] == ["first", "second"]
+
+
+def test_a_file_system_without_locks_is_not_called_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(EnvironmentFault, match=r"cannot lock .*: No locks available") as refused:
+        EventLog(tmp_path / "log.jsonl")
+    assert "local disk" in (refused.value.hint or "")
