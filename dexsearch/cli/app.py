@@ -13,11 +13,12 @@ from typer.core import TyperGroup
 from dexsearch import __version__
 from dexsearch.cli.best import best
 from dexsearch.cli.data import data_app
-from dexsearch.cli.output import note, printable
+from dexsearch.cli.output import note
 from dexsearch.cli.predict import predict
 from dexsearch.cli.status import status
 from dexsearch.cli.tune import tune
 from dexsearch.errors import DexSearchError, Interrupted
+from dexsearch.wording import printable
 
 
 class _InterruptibleGroup(TyperGroup):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dexsearch.cli.options import OutputFormat
-from dexsearch.wording import printable as printable
 
 
 def print_result(result: object, output_format: OutputFormat) -> None:

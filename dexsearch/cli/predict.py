@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
-from dexsearch.cli.output import note, print_result, printable
+from dexsearch.cli.output import note, print_result
+from dexsearch.wording import printable
 
 
 def predict(

@@ -1,16 +1,15 @@
 """The main job: data, then search, then registration of the best."""
 
-import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexsearch.errors import EnvironmentFault, Interrupted, SearchFailed, Terminated
 from dexsearch.jobs.plan import SearchPlan
 from dexsearch.jobs.status import summarise
 from dexsearch.ledger.study import StudyRecord
+from dexsearch.wording import workspace_flag
 
 if TYPE_CHECKING:
     from dexsearch.data.store import Dataset
@@ -114,7 +113,7 @@ def _register(
     versions = register_study(plan.workspace, record, dataset, n=plan.space.n_register, tell=tell)
     tell("bringing MLflow up to the ledgers")
     try:
-        sync_workspace(plan.workspace)
+        sync_workspace(plan.workspace, tell)
     except EnvironmentFault as error:  # the ledgers hold everything, so nothing is lost
         tell(f"MLflow was not brought up to date: {error}; the same command tries again")
     return versions
@@ -127,11 +126,6 @@ def _result(
 
     status = summarise(record)
     pictures = plan.workspace / registered[0].package / "pictures" if registered else None
-    where = (
-        ""
-        if plan.workspace == Path("workspace")
-        else f" --workspace {shlex.quote(str(plan.workspace))}"
-    )
     return TuneResult(
         study=plan.study,
         trials=dict(status.trials),
@@ -141,7 +135,7 @@ def _result(
         audit=str(audit(record)),
         registered=tuple(f"{version.name}/{version.version}" for version in registered),
         pictures=str(pictures) if pictures else None,
-        next=(f"dexsearch best{where}",),
+        next=(f"dexsearch best{workspace_flag(plan.workspace)}",),
     )
 
 
