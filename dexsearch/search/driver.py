@@ -63,7 +63,6 @@ class StudyDriver:
         self._n_trials = len(record.trials)
         self._live: dict[int, _Trial] = {}
         self._waiting: list[_Trial] = []
-        self._ended: set[int] = {t.number for t in record.trials if t.state != "running"}
         for trial in record.in_state("running"):
             self._take_up(trial)
 
@@ -124,9 +123,11 @@ class StudyDriver:
         )
         self._live[trial.number] = trial
         self._study.attach(trial.number)
-        if record.last_epoch >= self.space.epochs:
-            self._end(trial, "complete")
-        elif record.number < self.space.trials:
+        if record.last_epoch >= self.space.epochs or record.number == self._study.unjudged:
+            self._judge(trial, record.last_epoch)
+        if trial.number not in self._live:
+            return
+        if record.number < self.space.trials:
             self._waiting.append(trial)
         else:
             del self._live[trial.number]
@@ -228,7 +229,6 @@ class StudyDriver:
         spared = trial.would_prune_at is not None
         end_trial(self._study, trial.number, state, trial.values, failure=reason, spared=spared)
         del self._live[trial.number]
-        self._ended.add(trial.number)
         last_value = trial.values[max(trial.values)] if trial.values else None
         self._progress.trial_ended(trial.number, state, last_value, reason)
 

@@ -3,16 +3,21 @@
 The ledger is written first, so study.db can be missing, behind (killed between the two), ahead
 by a trial that was asked for and never handed out, or damaged. In each case the events are
 replayed, pruner included, because pruners keep state of their own in the study.
+
+A pruner changes that state while it answers. So a process that was killed before it wrote the
+answer down leaves a study.db which must not be asked again: it is rebuilt whenever a trial is
+unfinished, and the pruner is asked about an `unjudged` epoch by the driver alone.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import optuna
 import sqlalchemy
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,7 +26,7 @@ from dexsearch.config.space import Scalar, SearchSpace
 from dexsearch.ledger.log import Event
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
 from dexsearch.search.algorithms import build_pruner, build_sampler
-from dexsearch.search.space import distributions, suggest
+from dexsearch.search.space import distributions, enqueued_params, suggest, suggestion_order
 
 DATABASE_NAME = "study.db"
 STATES: Mapping[State, TrialState] = {
@@ -35,8 +40,12 @@ STATES: Mapping[State, TrialState] = {
 class OptunaStudy:
     """Asks for parameters, hears about epochs, says when to stop; maximises the objective."""
 
-    def __init__(self, study: optuna.Study, space: SearchSpace) -> None:
+    def __init__(
+        self, study: optuna.Study, space: SearchSpace, unjudged: int | None = None
+    ) -> None:
         self.study = study
+        self.unjudged = unjudged
+        """The trial, if any, whose newest epoch an earlier process recorded without a verdict."""
         self._space = space
         self._live: dict[int, optuna.Trial] = {}
 
@@ -79,24 +88,47 @@ def attached_trial(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
 
 
 def open_study(
-    folder: Path, record: StudyRecord, events: Iterable[Event], space: SearchSpace
+    folder: Path, record: StudyRecord, events: Sequence[Event], space: SearchSpace
 ) -> OptunaStudy:
-    """Open study.db, after rebuilding it where it does not say what the ledger says."""
+    """Open study.db, after rebuilding it where it may not say what the ledger says."""
     path = folder / DATABASE_NAME
-    study = _agreeing(path, record, space)
+    study = None if record.in_state("running") else _agreeing(path, record, space)
     if study is None:
         _write_database(path, replayed(record.name, events, space), record)
         study = _load(_sqlite(path, is_current=True), record.name, space)
-    return OptunaStudy(study, space)
+    return OptunaStudy(study, space, unjudged=unjudged_trial(events))
 
 
-def replayed(name: str, events: Iterable[Event], space: SearchSpace) -> optuna.Study:
-    """Replay a ledger into a study in memory, so that pruners find what they stored."""
+def replayed(name: str, events: Sequence[Event], space: SearchSpace) -> optuna.Study:
+    """Replay a ledger into a study in memory, so that pruners find what they stored.
+
+    The pruner is not asked about an epoch without a verdict: that is left to the driver.
+    """
     study = _load(InMemoryStorage(), name, space)
-    replay = _Replay(OptunaStudy(study, space), space)
-    for event in events:
-        replay.take(event)
+    unjudged = unjudged_trial(events)
+    replay = _Replay(OptunaStudy(study, space, unjudged), space)
+    for place, event in enumerate(events):
+        replay.take(event, is_judged=unjudged is None or place < _last_place(events))
     return study
+
+
+def unjudged_trial(events: Sequence[Event]) -> int | None:
+    """Return the trial whose newest epoch has no verdict, because the process was killed first.
+
+    The driver gives its verdict before it writes anything else, so this can only be the trial of
+    the very last event. (Taking a study up writes `study` events, which say nothing of a trial.)
+    """
+    place = _last_place(events)
+    if place < 0 or events[place]["event"] != "epoch":
+        return None
+    number: int = events[place]["trial"]
+    return number
+
+
+def _last_place(events: Sequence[Event]) -> int:
+    """Return the place of the last event that is about a trial; -1 if there is none."""
+    places = range(len(events) - 1, -1, -1)
+    return next((place for place in places if events[place]["event"] != "study"), -1)
 
 
 class _Replay:
@@ -110,7 +142,7 @@ class _Replay:
         self._spared: set[int] = set()
         self._ended: set[int] = set()
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event, *, is_judged: bool = True) -> None:
         number = event.get("trial", -1)
         if number in self._ended:
             return
@@ -118,7 +150,7 @@ class _Replay:
             case "trial_started" if number not in self._started:
                 self._start(number, event)
             case "epoch":
-                self._epoch(number, event["record"])
+                self._epoch(number, event["record"], is_judged=is_judged)
             case "would_prune":
                 self._spared.add(number)
                 self._study.note(number, "would_prune_at", event["epoch"])
@@ -126,30 +158,34 @@ class _Replay:
                 self._end(number, event)
 
     def _start(self, number: int, event: Event) -> None:
+        study, params = self._study.study, event["params"]
         all_distributions = distributions(self._space)
-        study = self._study.study
+        undrawn = list(params)
+        if self._space.sampler.kind == "qmc":
+            undrawn = _before_first_draw(self._space, number, params)
         study.add_trial(
             optuna.create_trial(
                 state=TrialState.RUNNING,
-                params=event["params"],
-                distributions={key: all_distributions[key] for key in event["params"]},
+                params={key: params[key] for key in undrawn},
+                distributions={key: all_distributions[key] for key in undrawn},
             )
         )
-        if self._space.sampler.kind == "qmc" and number > 0:
+        if len(undrawn) < len(params):
             _advance_qmc(study, self._space, number)
+            _add_params(study, number, params, all_distributions)
         self._study.attach(number)
         self._study.note(number, "immune", event["immune"])
         self._started[number] = event
         self._values[number] = {}
 
-    def _epoch(self, number: int, record: Event) -> None:
+    def _epoch(self, number: int, record: Event, *, is_judged: bool) -> None:
         epoch, value = record["epoch"], record[self._space.objective]
         if epoch in self._values[number]:
             return
         self._values[number][epoch] = value
         if number not in self._spared:
             self._study.report(number, epoch, value)
-            if epoch < self._space.epochs:
+            if is_judged and epoch < self._space.epochs:
                 self._study.should_prune(number)
 
     def _end(self, number: int, event: Event) -> None:
@@ -175,11 +211,39 @@ def end_trial(
     study.tell(number, state, values[max(values)] if state == "complete" else None)
 
 
+def _before_first_draw(space: SearchSpace, number: int, params: Mapping[str, Scalar]) -> list[str]:
+    """Return the keys that a trial had when it first asked its sampler; all if it never did."""
+    enqueued = enqueued_params(space, number) or {}
+    all_distributions = distributions(space)
+    keys = [key for key in suggestion_order(space) if key in params]
+    drawn = (
+        place
+        for place, key in enumerate(keys)
+        if key not in enqueued and not all_distributions[key].single()
+    )
+    return keys[: next(drawn, len(keys))]
+
+
 def _advance_qmc(study: optuna.Study, space: SearchSpace, number: int) -> None:
-    """Move a rebuilt study's quasi-random sequence past one trial."""
+    """Move a rebuilt study's quasi-random sequence past a trial that drew from it.
+
+    There is one sequence for each set of keys, and which set that is follows from the trials at
+    the time of the draw; so the trial at hand must have no more than it had then.
+    """
     sampler = build_sampler(space.sampler, number)
     frozen = study.get_trials(deepcopy=False)[number]
     sampler.sample_relative(study, frozen, sampler.infer_relative_search_space(study, frozen))
+
+
+def _add_params(
+    study: optuna.Study, number: int, params: Mapping[str, Scalar],
+    known: Mapping[str, BaseDistribution],
+) -> None:  # fmt: skip
+    """Give a running trial the parameters that it lacks."""
+    frozen = study.get_trials(deepcopy=False)[number]
+    for key in [key for key in params if key not in frozen.params]:
+        value = known[key].to_internal_repr(params[key])
+        study._storage.set_trial_param(frozen._trial_id, key, value, known[key])
 
 
 def _agreeing(path: Path, record: StudyRecord, space: SearchSpace) -> optuna.Study | None:
@@ -200,9 +264,6 @@ def _agreeing(path: Path, record: StudyRecord, space: SearchSpace) -> optuna.Stu
 
 def _same(frozen: FrozenTrial, trial: TrialRecord, objective: str) -> bool:
     values = {epoch: record[objective] for epoch, record in trial.epochs.items()}
-    held_back = trial.would_prune_at if trial.state == "running" else None
-    if held_back is not None:
-        values = {epoch: value for epoch, value in values.items() if epoch <= held_back}
     return (
         frozen.number == trial.number
         and frozen.state == STATES[trial.state]

@@ -14,7 +14,6 @@ from optuna.distributions import (
 )
 
 from dexsearch.config.space import Distribution, FloatRange, IntRange, Scalar, SearchSpace
-from dexsearch.errors import ConfigurationError
 
 ADVERSARIAL = "loss.adversarial"
 
@@ -33,6 +32,11 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {key: distribution_of(value) for key, value in space.search.items()}
 
 
+def suggestion_order(space: SearchSpace) -> list[str]:
+    """Return the searched keys in the order of drawing: the adversarial loss decides on others."""
+    return sorted(space.search, key=lambda key: key != ADVERSARIAL)
+
+
 def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Scalar]:
     """Draw the searched parameters of one trial.
 
@@ -40,8 +44,7 @@ def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Scalar]:
     otherwise the sampler would learn from values that changed nothing.
     """
     params: dict[str, Scalar] = {}
-    keys = sorted(space.search, key=lambda key: key != ADVERSARIAL)
-    for key in keys:
+    for key in suggestion_order(space):
         loss = params.get(ADVERSARIAL, space.fixed.get(ADVERSARIAL))
         if key.startswith("discriminator.") and loss == "none":
             continue
@@ -61,30 +64,6 @@ def _suggest_one(trial: optuna.Trial, key: str, distribution: BaseDistribution) 
                 value: Scalar = trial.suggest_categorical(key, choices)  # type: ignore[assignment]
                 return value
     raise TypeError(f"no suggestion for {distribution!r}")
-
-
-def refuse_bad_enqueued(space: SearchSpace) -> None:
-    """Check that every enqueued value can be drawn from the space.
-
-    Raises:
-        ConfigurationError: naming the first value that cannot.
-    """
-    known = distributions(space)
-    for place, params in enumerate(space.enqueue):
-        for key, value in params.items():
-            if not _contains(known[key], value):
-                raise ConfigurationError(
-                    f"enqueue[{place}]: {key}={value!r} is not in the searched "
-                    f"{space.search[key].model_dump(exclude_defaults=True)}; widen the range or "
-                    "change the value"
-                )
-
-
-def _contains(distribution: BaseDistribution, value: Scalar) -> bool:
-    try:
-        return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (ValueError, TypeError):
-        return False
 
 
 def derived_seed(*parts: int | str) -> int:

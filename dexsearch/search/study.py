@@ -1,5 +1,6 @@
 """Begin or continue a search; the one function that the rest of dexsearch calls."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import optuna
 
 from dexsearch.config.space import SearchSpace
+from dexsearch.errors import ConfigurationError
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
 from dexsearch.search.cluster import prepare_environment
@@ -17,7 +19,6 @@ from dexsearch.search.driver import Backend, StudyDriver
 from dexsearch.search.optuna_study import open_study
 from dexsearch.search.progress import Progress, progress_for
 from dexsearch.search.signals import StopOnSignals
-from dexsearch.search.space import refuse_bad_enqueued
 from dexsearch.training.metrics import METRIC_DEFINITION
 
 
@@ -59,18 +60,20 @@ def run_study(
         dataset_digest: what must not change while the study lives.
         size_px: height and width of the images.
         storage: where checkpoints go, in a folder named like the study; otherwise `folder`.
+            A folder that every node sees under this name.
         address: `HOST:PORT` of a Ray cluster; otherwise one is started here.
         progress: a display; otherwise the one that fits standard error.
         backend: where trials run; otherwise real training on Ray.
 
     Raises:
-        ConfigurationError: if the study was begun as another search.
+        ConfigurationError: if the study was begun as another search, or `storage` is a URI.
         StudyBusy: if another process works on it.
         EnvironmentFault: if Ray cannot be started or joined.
         DataError: if the dataset cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    refuse_bad_enqueued(space)
+    folder = folder.resolve()  # workers have another current folder
+    checkpoints = _checkpoint_folder(folder, storage, study)
     request = StudyRequest(study, space, dataset, dataset_digest, size_px, METRIC_DEFINITION)
     display = progress or progress_for()
     with EventLog(folder / LEDGER_NAME) as log, _closing(display):
@@ -82,7 +85,7 @@ def run_study(
             record,
             log,
             open_study(folder, record, events, space),
-            storage=folder if storage is None else storage.resolve() / study,
+            storage=checkpoints,
             progress=display,
         )
         signals = StopOnSignals(driver.request_stop, lambda: driver.is_backend_dead())
@@ -98,6 +101,18 @@ def run_study(
                     interrupted = True
     code = signals.exit_code or (130 if interrupted else None)
     return StudyOutcome(read_study(folder), interrupted=code, at_once=signals.at_once)
+
+
+def _checkpoint_folder(folder: Path, storage: Path | None, study: str) -> Path:
+    """Return the folder of a study's checkpoints, absolute."""
+    if storage is None:
+        return folder
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(storage)):  # a Path has lost one of the slashes
+        raise ConfigurationError(
+            f"storage {str(storage)!r} is a URI, and this version keeps checkpoints in folders",
+            hint="give a folder that every node sees, such as a shared file system",
+        )
+    return storage.resolve() / study
 
 
 def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[Event]:

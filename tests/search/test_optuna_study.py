@@ -170,3 +170,33 @@ def test_five_hundred_trials_are_rebuilt_in_under_a_minute(tmp_path: Path) -> No
     study = open_study(tmp_path, record, events, space)
     assert time.monotonic() - begin < 60
     assert len(study.study.get_trials()) == 500
+
+
+@pytest.mark.parametrize(
+    "enqueued",
+    [
+        {"generator.depth": 3, "optimizer.learning_rate": 0.005},
+        {"generator.depth": 3},
+        {"optimizer.learning_rate": 0.005},
+    ],
+)
+def test_a_rebuilt_quasi_random_sequence_counts_only_trials_that_drew_from_it(
+    enqueued: dict[str, object], tmp_path: Path
+) -> None:
+    search = {
+        "generator.depth": {"int": [2, 4]},
+        "optimizer.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+    }
+    changes = {
+        "sampler": {"kind": "qmc", "seed": 3}, "pruner": {"kind": "none"}, "epochs": 1,
+        "search": search, "enqueue": [enqueued] * 3,
+    }  # fmt: skip
+    search_here(tmp_path / "whole" / "s", rising, slots=1, trials=8, **changes)  # type: ignore[arg-type]
+    for trials in range(1, 9):
+        (tmp_path / "s" / "study.db").unlink(missing_ok=True)
+        search_here(tmp_path / "s", rising, slots=1, trials=trials, **changes)  # type: ignore[arg-type]
+    whole, parts = (
+        [trial.params for trial in optuna_trials(folder)]
+        for folder in (tmp_path / "whole" / "s", tmp_path / "s")
+    )
+    assert parts == whole

@@ -1,13 +1,10 @@
 import optuna
-import pytest
 from searching import space_with
 
-from dexsearch.errors import ConfigurationError
 from dexsearch.search.space import (
     derived_seed,
     distributions,
     is_immune,
-    refuse_bad_enqueued,
     suggest,
     trial_seed,
 )
@@ -59,11 +56,3 @@ def test_seeds_differ_by_trial_and_by_search_and_follow_from_both() -> None:
     assert len(seeds) == 1000
     assert derived_seed(0, "trial", 1) == derived_seed(0, "trial", 1)
     assert all(0 <= seed < 2**31 for seed in seeds)
-
-
-@pytest.mark.parametrize(
-    "enqueued", [{"generator.depth": 9}, {"loss.adversarial": "hinge"}, {"generator.depth": "x"}]
-)
-def test_an_enqueued_value_outside_the_space_is_refused(enqueued: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError, match=r"enqueue\[1\]: .* is not in the searched"):
-        refuse_bad_enqueued(space_with(enqueue=[{"generator.depth": 2}, enqueued]))

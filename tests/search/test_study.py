@@ -18,7 +18,8 @@ from dexsearch.search.progress import PlainProgress, SilentProgress
 from dexsearch.search.study import run_study
 from dexsearch.search.trial import Assignment, Record
 
-SMALL = {"trials": 4, "epochs": 4, "pruner": {"min_epochs": 1, "reduction": 2, "immune_every": 4}}
+PRUNER = {"min_epochs": 1, "reduction": 2, "immune_every": 4}
+SMALL: dict[str, object] = {"trials": 6, "epochs": 4, "pruner": PRUNER}
 
 
 class Killed(BaseException):
@@ -47,38 +48,58 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, countdown: int, *, written: bool) -
 
 
 def die_and_continue(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, at: int, *, written: bool, slots: int
-) -> None:
+    folder: Path, monkeypatch: pytest.MonkeyPatch, at: int, *, written: bool, slots: int,
+    **changes: object,
+) -> None:  # fmt: skip
+    asked = SMALL | changes
     with monkeypatch.context() as patched:
         kill_at(patched, at, written=written)
         with pytest.raises(Killed):
-            search_here(folder, rising, slots=slots, **SMALL)  # type: ignore[arg-type]
-    search_here(folder, rising, slots=slots, **SMALL)  # type: ignore[arg-type]
-    check_study(folder, trials=4, epochs=4)
+            search_here(folder, rising, slots=slots, **asked)  # type: ignore[arg-type]
+    search_here(folder, rising, slots=slots, **asked)  # type: ignore[arg-type]
+    check_study(folder, trials=6, epochs=4)
 
 
-@pytest.mark.parametrize(("at", "written"), [(1, False), (2, False), (4, True), (9, False)])
-def test_one_trial_at_a_time_a_killed_search_ends_as_if_never_killed(
-    at: int, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def ends_as(folder: Path) -> list[tuple[object, ...]]:
+    """What two searches must agree on; a checkpoint's folder is inside each."""
+    return [
+        (trial.params, trial.config, trial.state, trial.epochs, trial.would_prune_at)
+        for trial in read_study(folder).trials
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pruner", "written"),
+    [
+        ("successive_halving", True),
+        pytest.param("successive_halving", False, marks=pytest.mark.slow),
+        pytest.param("median", True, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_any_event_a_search_ends_as_if_never_killed(
+    pruner: str, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search_here(tmp_path / "whole" / "s", rising, slots=1, **SMALL)  # type: ignore[arg-type]
-    die_and_continue(tmp_path / "s", monkeypatch, at, written=written, slots=1)
-    whole, killed = read_study(tmp_path / "whole" / "s"), read_study(tmp_path / "s")
-    for one, other in zip(whole.trials, killed.trials, strict=True):
-        assert (one.params, one.state, one.epochs) == (other.params, other.state, other.epochs)
-        assert one.would_prune_at == other.would_prune_at
+    changes = {"pruner": {**PRUNER, "kind": pruner}}
+    search_here(tmp_path / "whole" / "s", rising, slots=1, **SMALL | changes)  # type: ignore[arg-type]
+    whole = ends_as(tmp_path / "whole" / "s")
+    assert "pruned" in {trial[2] for trial in whole}
+    if pruner == "successive_halving":
+        assert any(trial[4] for trial in whole), "no immune trial is doomed"
+    for at in range(1, len(read_events(tmp_path / "whole" / "s" / "ledger.jsonl")) + 1):
+        folder = tmp_path / str(at) / "s"
+        die_and_continue(folder, monkeypatch, at, written=written, slots=1, **changes)
+        assert ends_as(folder) == whole, f"killed at event {at}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("written", [False, True])
-@pytest.mark.parametrize("slots", [1, 2])
-def test_a_search_may_be_killed_at_every_single_event(
-    slots: int, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_two_trials_at_a_time_a_search_may_be_killed_at_every_single_event(
+    written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search_here(tmp_path / "s", rising, slots=slots, **SMALL)  # type: ignore[arg-type]
+    search_here(tmp_path / "s", rising, slots=2, **SMALL)  # type: ignore[arg-type]
     n_events = len(read_events(tmp_path / "s" / "ledger.jsonl"))
     for at in range(1, n_events + 1):
-        die_and_continue(tmp_path / str(at), monkeypatch, at, written=written, slots=slots)
+        die_and_continue(tmp_path / str(at), monkeypatch, at, written=written, slots=2)
 
 
 def test_unfinished_trials_are_handed_out_first(
@@ -226,6 +247,38 @@ def test_storage_elsewhere_holds_the_checkpoints(tmp_path: Path) -> None:
     weights = tmp_path / "shared" / "ribs" / "trials" / "0" / "00009"
     assert outcome.record.checkpoint_path(trial) == weights
     assert weights.is_dir()
+
+
+def test_workers_are_given_absolute_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given: list[Path] = []
+
+    def watched(assignment: Assignment) -> Iterator[Record]:
+        given.append(assignment.checkpoints)
+        yield from rising(assignment)
+
+    search_here(Path("s"), watched, trials=1)
+    assert given == [tmp_path / "s" / "trials" / "0"]
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a", "gs://bucket", "file:///mnt/shared"])
+def test_storage_behind_a_uri_is_refused_before_anything_is_made(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is a URI") as refused:
+        run_study(
+            space_with(trials=1),
+            study="s",
+            folder=tmp_path / "s",
+            dataset=Path("x"),
+            dataset_digest="d",
+            size_px=(64, 64),
+            storage=Path(uri),
+            progress=SilentProgress(),
+            backend=InProcessBackend(rising),
+        )
+    assert "every node sees" in (refused.value.hint or "")
+    assert not (tmp_path / "s").exists()
 
 
 def test_the_display_hears_what_the_ledger_holds(
