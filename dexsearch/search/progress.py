@@ -19,6 +19,7 @@ from rich.text import Text
 
 from dexsearch.config.space import Scalar
 from dexsearch.ledger.study import State, StudyRecord
+from dexsearch.wording import printable
 
 _SHOWN_ENDED = 8
 _STYLES = {"running": "cyan", "complete": "green", "pruned": "yellow", "failed": "red"}
@@ -274,8 +275,3 @@ def told_params(params: Mapping[str, Scalar]) -> str:
         f"{key.rpartition('.')[2]}={f'{value:.3g}' if isinstance(value, float) else value}"
         for key, value in params.items()
     )
-
-
-def printable(text: str) -> str:
-    """Replace control characters, so that no name can move the cursor of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
