@@ -4,12 +4,12 @@ Tune runs trials, places them and starts them again when their process is lost. 
 who is stopped is the driver's; Tune's own records are never read.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle, tune
-from ray.exceptions import ActorDiedError
+from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -17,6 +17,9 @@ from ray.tune.search import Searcher
 from dexsearch.search.actor import ASSIGNMENT, FUNCTION, REPORT
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.trial import Assignment, Report, TrialFunction
+
+_HARMLESS = ("numeric", "data", "configuration")  # failures that leave a process as it was
+_DIED = "The actor died"  # how Ray begins to tell of a lost process
 
 
 class Bridge:
@@ -124,8 +127,12 @@ class StudyScheduler(FIFOScheduler):
         result: dict[str, Any],
     ) -> None:
         """Pass on the last report, of which Tune does not tell `on_trial_result`."""
-        if REPORT in result:
-            self._bridge.on_report(result[REPORT])
+        if REPORT not in result:
+            return
+        report: Report = result[REPORT]
+        self._bridge.on_report(report)
+        if report.failure is not None and report.failure.kind not in _HARMLESS:
+            forget_actor(tune_controller, trial)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep the driver out of Tune's files."""
@@ -173,15 +180,29 @@ class SearchCallback(tune.Callback):
         return {}
 
 
+def forget_actor(tune_controller: Any, trial: Trial) -> None:  # noqa: ANN401
+    """Have Tune end the actor of a trial that is over, instead of giving it to the next trial.
+
+    Whatever a device was left in (an error of CUDA stays until its process ends) ends with it.
+    Not done by `reset_config`: where that returns False, Tune takes the next trial for failed,
+    without starting it again or telling anybody. Tune passes on only actors that it has noted as
+    started; this is the one place that touches that private note.
+    """
+    tune_controller._started_actors.discard(tune_controller._trial_to_actor.get(trial))
+
+
 def told_loss(trial: Trial) -> str:
-    """Say in a line why Tune takes a trial for failed; an error file of Tune's has the rest."""
+    """Say in a line why Tune takes a trial for failed; Tune's text file of errors has the rest.
+
+    The pickled error beside it is not read: it may need a module that the driver lacks.
+    """
     try:
-        with Path(trial.pickled_error_file).open("rb") as file:
-            error = cloudpickle.load(file)
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     except (OSError, TypeError):
         return "its process was lost"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, ActorDiedError) and "creation task" not in lines[0]:
+    newest = re.split(r"^Failure # \d+ \(occurred at .*\)$", text, flags=re.MULTILINE)[-1]
+    lines = [line.strip() for line in newest.splitlines() if line.strip()]
+    if not lines or (_DIED in lines[0] and "creation task" not in lines[0]):
         return "its process was lost"
     return f"its process raised {lines[-1][:300]}"
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ from dexsearch.search.trial import TrialFunction
 MAX_LOSSES = 3
 """How often a trial is started again after its process was lost."""
 
-_SCRATCH_PREFIX = "dexsearch-ray-"
+_SCRATCH_PREFIX = "dexray-"
+_MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes
+_BELOW_SCRATCH = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.1")
 _OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epoch
 
 
@@ -57,6 +60,7 @@ class RayBackend:
         try:
             self._tuner(bridge, driver.n_left).fit()
         finally:
+            driver.is_backend_dead = lambda: False  # from here on Ray is meant to end
             shutil.rmtree(self.scratch, ignore_errors=True)
         bridge.raise_fault()
 
@@ -72,7 +76,9 @@ class RayBackend:
                 search_alg=StudySearcher(bridge),
                 scheduler=StudyScheduler(bridge),
                 num_samples=-1,
-                max_concurrent_trials=min(n_slots(total, request), n_trials),
+                max_concurrent_trials=n_concurrent(
+                    n_slots(total, request), n_trials, is_local=self.address is None
+                ),
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: f"trial-{assignment_of(trial).number}",
             ),
@@ -104,6 +110,17 @@ def n_slots(total: dict[str, float], request: dict[str, float]) -> int:
             hint="lower resources.cpus or resources.gpus in the search space",
         )
     return slots
+
+
+def n_concurrent(slots: int, n_trials: int, *, is_local: bool) -> int:
+    """Return how many trials run at once: on this machine a third of them, but at least two.
+
+    With all at once the sampler would see no result before its last proposal, the pruner would
+    have nothing to compare with, and each process takes some hundred megabytes. Whoever joins a
+    cluster has chosen its size, so there every slot is used.
+    """
+    wanted = max(2, n_trials // 3) if is_local else n_trials
+    return max(1, min(slots, wanted, n_trials))
 
 
 @contextlib.contextmanager
@@ -146,11 +163,19 @@ def scratch_folder() -> str:
 
     One of its own, so that nothing is left; short, because sockets lie in it.
     """
-    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH_PREFIX}*-*"):
+    parent = _scratch_parent(tempfile.gettempdir())
+    for folder in Path(parent).glob(f"{_SCRATCH_PREFIX}*-*"):
         pid = folder.name.removeprefix(_SCRATCH_PREFIX).partition("-")[0]
         if pid.isdigit() and not _is_alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-")
+    return tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-", dir=parent)
+
+
+def _scratch_parent(wanted: str) -> str:
+    """Return the folder for scratch folders: `/tmp` where sockets below `wanted` are too long."""
+    own = len(f"/{_SCRATCH_PREFIX}{os.getpid()}-12345678")
+    fits = len(os.fsencode(wanted)) + own + _BELOW_SCRATCH <= _MAX_SOCKET_PATH
+    return wanted if fits else "/tmp"
 
 
 def _is_alive(pid: int) -> bool:

@@ -33,8 +33,8 @@ def processes_of(scratch_prefix: str) -> list[str]:
 
 def wait_until_gone(pid: int, timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
-    while processes_of(f"dexsearch-ray-{pid}-"):
-        assert time.monotonic() < deadline, processes_of(f"dexsearch-ray-{pid}-")
+    while processes_of(f"dexray-{pid}-"):
+        assert time.monotonic() < deadline, processes_of(f"dexray-{pid}-")
         time.sleep(0.1)
 
 
@@ -160,7 +160,7 @@ def test_nothing_is_left_of_a_search(folder: Path, tmp_path: Path) -> None:
     ended(process, timeout_s=60)
     assert process.returncode == 0
     wait_until_gone(process.pid, timeout_s=5)
-    assert not list(Path("/tmp").glob(f"dexsearch-ray-{process.pid}-*"))
+    assert not list(Path("/tmp").glob(f"dexray-{process.pid}-*"))
     assert sorted(path.name for path in folder.iterdir()) == [
         "ledger.jsonl",
         "ledger.jsonl.lock",
@@ -184,8 +184,21 @@ def test_trials_run_side_by_side(folder: Path) -> None:
 
 
 def test_an_actor_is_used_again(folder: Path) -> None:
-    """Ten trials of nothing in little more than the start of two actors."""
-    run_on_ray(folder, "rising", trials=12, pruner={"kind": "none"}, epochs=2)
+    """Twelve trials run in the few processes that run side by side."""
+    run_on_ray(folder, "telling_process", trials=12, pruner={"kind": "none"}, epochs=2)
     record = check_study(folder, trials=12, epochs=2)
-    times = sorted(trial.ended or 0.0 for trial in record.trials)
-    assert times[-1] - times[1] < 15
+    processes = {trial.last_record["process"] for trial in record.trials}
+    assert len(processes) <= max(2, 12 // 3)
+
+
+def test_after_an_exception_the_next_trial_gets_a_new_process(folder: Path) -> None:
+    """A sticky error of a device would fail every later trial of its process."""
+    run_on_ray(folder, "failing_process", trials=6, pruner={"kind": "none"}, epochs=2)
+    record = check_study(folder, trials=6, epochs=2)
+    assert [trial.number for trial in record.in_state("failed")] == [0, 1]
+    assert len(record.in_state("complete")) == 4
+    spoilt = {(folder / "trials" / str(n) / "process").read_text() for n in (0, 1)}
+    assert not spoilt & {str(trial.last_record["process"]) for trial in record.trials[2:]}
+    assert not [
+        event for event in read_events(folder / "ledger.jsonl") if "continued" in event["event"]
+    ]

@@ -86,8 +86,33 @@ def noisy(assignment: Assignment) -> Iterator[Record]:
     yield from rising(assignment)
 
 
+def telling_process(assignment: Assignment) -> Iterator[Record]:
+    """Each record has the number of the worker's process."""
+    for record in rising(assignment):
+        yield {**record, "process": os.getpid()}
+
+
+def failing_process(assignment: Assignment) -> Iterator[Record]:
+    """Trials 0 and 1 raise, after noting their process."""
+    for record in telling_process(assignment):
+        (assignment.checkpoints / "process").write_text(str(os.getpid()))
+        if assignment.number < 2:
+            raise RuntimeError("device-side assert")
+        yield record
+
+
 FUNCTIONS: dict[str, Callable[[Assignment], Iterator[Record]]] = {
     function.__name__: function
-    for function in (rising, failing, without_data, short, killed_once, killed_always, noisy)
+    for function in (
+        rising,
+        failing,
+        without_data,
+        short,
+        killed_once,
+        killed_always,
+        noisy,
+        telling_process,
+        failing_process,
+    )
 }
 FOLDER = Path(__file__).parent

@@ -1,0 +1,114 @@
+"""What the driver is told of Tune's errors, and which actors Tune may use again; no Ray starts."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from dexsearch.search.actor import REPORT
+from dexsearch.search.bridge import Bridge, StudyScheduler, told_loss
+from dexsearch.search.driver import StudyDriver
+from dexsearch.search.ray_backend import RayBackend, n_concurrent, scratch_folder
+from dexsearch.search.trial import Assignment, Failure, FailureKind, Record, Report
+
+HEAD = "Failure # {} (occurred at 2026-01-01_00-00-00)\n"
+DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: TrialActor\n"
+IN_SETUP = (
+    "The actor died because of an error raised in its creation task, ray::TrialActor\n"
+    "Traceback\nImportError: no module named dexsearch\n"
+)
+RAISED = "ray::TrialActor.train()\nTraceback\nOSError: [Errno 28] No space left\n"
+
+
+def no_trials(assignment: Assignment) -> Iterator[Record]:
+    raise AssertionError(f"trial {assignment.number} was run")
+    yield {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (HEAD.format(1) + DIED, "its process was lost"),
+        (HEAD.format(1) + IN_SETUP, "its process raised ImportError: no module named dexsearch"),
+        (HEAD.format(1) + RAISED, "its process raised OSError: [Errno 28] No space left"),
+        (HEAD.format(1) + RAISED + HEAD.format(2) + DIED, "its process was lost"),
+        (HEAD.format(1) + "\n", "its process was lost"),
+        ("", "its process was lost"),
+    ],
+)
+def test_the_newest_error_is_told_from_its_text(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "error.txt").write_text(text)
+    (tmp_path / "error.pkl").write_bytes(b"not a pickle")
+    trial = SimpleNamespace(
+        error_file=str(tmp_path / "error.txt"), pickled_error_file=str(tmp_path / "error.pkl")
+    )
+    assert told_loss(cast("Any", trial)) == told
+
+
+@pytest.mark.parametrize("error_file", [None, "/nowhere/error.txt"])
+def test_a_missing_error_file_is_a_lost_process(error_file: str | None) -> None:
+    assert told_loss(cast("Any", SimpleNamespace(error_file=error_file))) == "its process was lost"
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [("exception", False), ("memory", False), ("numeric", True), ("configuration", True)],
+)
+def test_an_actor_that_raised_is_not_used_again(kind: FailureKind, kept: bool) -> None:
+    driver = SimpleNamespace(on_report=lambda report: True)
+    controller = SimpleNamespace(_started_actors={"actor"}, _trial_to_actor={"trial": "actor"})
+    scheduler = StudyScheduler(Bridge(cast("StudyDriver", driver), no_trials))
+    result = {REPORT: Report(0, failure=Failure(kind, "why"), last=True)}
+    scheduler.on_trial_complete(controller, cast("Any", "trial"), result)
+    assert bool(controller._started_actors) == kept
+
+
+@pytest.mark.parametrize(
+    ("slots", "trials", "is_local", "at_once"),
+    [
+        (16, 12, True, 4), (2, 12, True, 2), (1, 12, True, 1), (16, 3, True, 2), (16, 1, True, 1),
+        (16, 12, False, 12), (16, 64, False, 16),
+    ],
+)  # fmt: skip
+def test_on_one_machine_at_most_a_third_of_the_trials_run_at_once(
+    slots: int, trials: int, is_local: bool, at_once: int
+) -> None:
+    assert n_concurrent(slots, trials, is_local=is_local) == at_once
+
+
+def test_with_a_long_temporary_folder_sockets_go_below_tmp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    for wanted, parent in ((str(long), "/tmp"), ("/tmp", "/tmp"), ("/var/tmp", "/var/tmp")):
+        monkeypatch.setattr("dexsearch.search.ray_backend.tempfile.gettempdir", lambda w=wanted: w)
+        folder = Path(scratch_folder())
+        folder.rmdir()
+        assert str(folder.parent) == parent
+        stamp = time.strftime("session_%Y-%m-%d_%H-%M-%S_123456_1234567")
+        assert len(str(folder / stamp / "sockets" / "plasma_store.1")) <= 107
+
+
+def test_once_tune_has_ended_ray_may_end_without_being_called_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit() -> None:
+        assert driver.is_backend_dead() == "as Ray says"
+        raise KeyboardInterrupt
+
+    def tuner(*given: object) -> SimpleNamespace:
+        return SimpleNamespace(fit=fit)
+
+    monkeypatch.setattr(
+        "dexsearch.search.ray_backend.is_local_cluster_dead", lambda: "as Ray says"
+    )
+    monkeypatch.setattr(RayBackend, "_tuner", tuner)
+    driver = SimpleNamespace(is_backend_dead=None, n_left=1)
+    backend = RayBackend(no_trials, cast("Any", None), tmp_path / "tune")
+    with pytest.raises(KeyboardInterrupt):
+        backend.run_on(cast("StudyDriver", driver))
+    assert driver.is_backend_dead() is False
