@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -68,18 +67,16 @@ def test_the_table_has_baselines_beside_the_scores(workspace: Path) -> None:
     assert "next: dexsearch predict dexsearch-bone@champion" in done.stderr
 
 
-def test_best_is_quick_and_imports_no_heavy_library(workspace: Path) -> None:
+def test_best_imports_no_heavy_library(workspace: Path) -> None:
     script = (
         "import sys; from dexsearch.cli.app import main\n"
         "try: main()\n"
         "except SystemExit as error: assert not error.code\n"
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
-    started = time.perf_counter()
     command = [sys.executable, "-c", script, "best", "--workspace", str(workspace)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "[]"
-    assert time.perf_counter() - started < 5  # under 1 s where nothing else runs
 
 
 def test_top_and_task_choose_rows(workspace: Path) -> None:

@@ -129,10 +129,8 @@ def test_a_signal_to_the_whole_group_stops_tidily_and_the_same_command_continues
 ) -> None:
     """A terminal sends Ctrl-C to every process of the group, Ray's workers included."""
     process = begun(folder, "rising", epoch_s=0.3, events=8, trials=4)
-    begin = time.monotonic()
     os.killpg(process.pid, number)
     _, stderr = ended(process, timeout_s=30)
-    assert time.monotonic() - begin < 20
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     wait_until_gone(process.pid, timeout_s=5)
