@@ -70,15 +70,20 @@ def plan_search(
 
     Raises:
         ConfigurationError: if the space is not valid, cannot fit the images, or is another one
-            than that of the study under this name.
+            than that of the study under this name; if storage is a URI.
+        EnvironmentFault: if no Ray cluster answers at `address`.
         DataError: if its dataset is missing or damaged.
     """
     from dexsearch.data.store import open_dataset
+    from dexsearch.search.cluster import checkpoint_folder, refuse_bad_address
     from dexsearch.search.continuation import StudyRequest, refuse_changed
     from dexsearch.training.metrics import METRIC_DEFINITION
 
     space = _with_overrides(load_space(source), trials=trials, epochs=epochs)
     name = _study_name(Path(source).stem if study is None else study)
+    checkpoint_folder(workspace / "studies" / name, storage, name)
+    if address is not None:
+        refuse_bad_address(address)
     dataset = _dataset_path(space, workspace)
     exists = dataset.exists()
     digest = "data that is not made yet"

@@ -5,12 +5,14 @@ module does not import Ray; ray_backend.py does.
 """
 
 import os
+import re
 import secrets
 import socket
 import sys
 from collections.abc import MutableMapping
+from pathlib import Path
 
-from dexsearch.errors import EnvironmentFault
+from dexsearch.errors import ConfigurationError, EnvironmentFault
 
 _CONNECT_TIMEOUT_S = 2.0
 _ENVIRONMENT = {
@@ -65,3 +67,19 @@ def refuse_bad_address(address: str) -> None:
             f"no Ray cluster answers at {address}: {error}",
             hint="start one with `ray start --head`, or leave --address out to run here",
         ) from None
+
+
+def checkpoint_folder(folder: Path, storage: Path | None, study: str) -> Path:
+    """Return the folder of a study's checkpoints, absolute: in `storage`, else the study's own.
+
+    Raises:
+        ConfigurationError: if `storage` is a URI.
+    """
+    if storage is None:
+        return folder
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(storage)):  # a Path has lost one of the slashes
+        raise ConfigurationError(
+            f"storage {str(storage)!r} is a URI, and this version keeps checkpoints in folders",
+            hint="give a folder that every node sees, such as a shared file system",
+        )
+    return storage.resolve() / study

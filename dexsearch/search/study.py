@@ -1,6 +1,5 @@
 """Begin or continue a search; the one function that the rest of dexsearch calls."""
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,9 @@ from pathlib import Path
 import optuna
 
 from dexsearch.config.space import SearchSpace
-from dexsearch.errors import ConfigurationError
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
-from dexsearch.search.cluster import prepare_environment
+from dexsearch.search.cluster import checkpoint_folder, prepare_environment
 from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.driver import Backend, StudyDriver
 from dexsearch.search.optuna_study import open_study
@@ -73,7 +71,7 @@ def run_study(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = folder.resolve()  # workers have another current folder
-    checkpoints = _checkpoint_folder(folder, storage, study)
+    checkpoints = checkpoint_folder(folder, storage, study)
     request = StudyRequest(study, space, dataset, dataset_digest, size_px, METRIC_DEFINITION)
     display = progress or progress_for()
     with EventLog(folder / LEDGER_NAME) as log, _closing(display):
@@ -101,18 +99,6 @@ def run_study(
                     interrupted = True
     code = signals.exit_code or (130 if interrupted else None)
     return StudyOutcome(read_study(folder), interrupted=code, at_once=signals.at_once)
-
-
-def _checkpoint_folder(folder: Path, storage: Path | None, study: str) -> Path:
-    """Return the folder of a study's checkpoints, absolute."""
-    if storage is None:
-        return folder
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(storage)):  # a Path has lost one of the slashes
-        raise ConfigurationError(
-            f"storage {str(storage)!r} is a URI, and this version keeps checkpoints in folders",
-            hint="give a folder that every node sees, such as a shared file system",
-        )
-    return storage.resolve() / study
 
 
 def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[Event]:
