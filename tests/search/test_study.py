@@ -71,7 +71,7 @@ def ends_as(folder: Path) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize(
     ("pruner", "written"),
     [
-        ("successive_halving", True),
+        pytest.param("successive_halving", True, marks=pytest.mark.slow),
         pytest.param("successive_halving", False, marks=pytest.mark.slow),
         pytest.param("median", True, marks=pytest.mark.slow),
     ],
