@@ -46,7 +46,7 @@ def phantom(
 
     Example: dexsearch data phantom workspace/datasets/cohort --subjects 32 --poses 40
     """
-    from dexsearch.config.space import PhantomDataConfig
+    from dexsearch.config.data import PhantomDataConfig
     from dexsearch.jobs.data import Beam, describe, make_phantom
 
     cohort = PhantomDataConfig(subjects=subjects, poses=poses, size_px=size, seed=seed)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from dexsearch.config.base import Config, did_you_mean, first_problem
+from dexsearch.config.data import PhantomDataConfig
 from dexsearch.config.trial import Task, TrialConfig, known_trial_keys, trial_config
 
 
@@ -53,22 +54,6 @@ Distribution = Annotated[
 ]
 TrialKey = Annotated[str, AfterValidator(lambda key: _known_trial_key(key))]
 Scalar = bool | int | float | str
-
-
-class PhantomDataConfig(Config):
-    """A cohort of procedural thoraxes, made on first use."""
-
-    subjects: Annotated[int, Field(ge=3, le=100_000)] = 32
-    """Number of anatomies; at least 32 for a verdict on the hold-out."""
-
-    poses: Annotated[int, Field(ge=1, le=10_000)] = 40
-    """Views per subject."""
-
-    size_px: Annotated[int, Field(ge=16, le=2048)] = 64
-    """Side of the square detector in pixels."""
-
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the cohort."""
 
 
 class DataConfig(Config):

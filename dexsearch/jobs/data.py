@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dexsearch.config.space import PhantomDataConfig
+from dexsearch.config.data import PhantomDataConfig
 from dexsearch.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def make_phantom(
     return generate_phantom(
         path,
         subjects=cohort.subjects,
-        poses=cohort.poses,
+        poses=cohort.poses if isinstance(cohort.poses, int) else 900,
         size_px=cohort.size_px,
         seed=cohort.seed,
         kvp=beam.kvp,

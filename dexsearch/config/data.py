@@ -1,0 +1,112 @@
+"""What a dataset is made of: the views, how they are exposed, and what the targets are.
+
+The flags of `dexsearch data` and the YAML's `data.phantom` are these same fields.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dexsearch.config.base import Config
+
+Filter = Literal["aluminium", "copper", "tin"]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+TubeVoltage = Annotated[float, Field(ge=60, le=140)]
+Poses = Annotated[int, Field(ge=1, le=10_000)] | Literal["xray-gan"]
+
+
+class ImagingConfig(Config):
+    """Detector, single-energy exposure and targets of simulated views."""
+
+    size_px: Annotated[int, Field(ge=16, le=2048)] = 64
+    """Side of the square detector in pixels."""
+
+    geometry: Literal["parallel", "cone"] = "parallel"
+    """Shape of the beam."""
+
+    kvp: TubeVoltage = 120.0
+    """Tube voltage of the input images."""
+
+    dose_mas: Positive = 0.1
+    """Tube current times time of one view."""
+
+    scatter: NotNegative = 0.0
+    """Scatter-to-primary ratio: 0 none, 0.5 with a grid, 2 without one."""
+
+    blur_mm: NotNegative = 0.0
+    """Standard deviation of the detector's blur, measured at the isocentre."""
+
+    electronic_noise_kev: NotNegative = 0.0
+    """Standard deviation of a pixel's electronic noise, in absorbed energy."""
+
+    filters_mm: dict[Filter, NotNegative] = {}
+    """Filtration beyond the tube's own 2.5 mm of aluminium."""
+
+    targets: Literal["basis", "wls", "xray-gan"] = "basis"
+    """`basis`: thickness of bone and soft tissue in cm; `wls`: weighted log subtraction of two
+    exposures; `xray-gan`: the recipe of xray_GAN for input and targets alike."""
+
+    pair_kvp: tuple[TubeVoltage, TubeVoltage] = (60.0, 120.0)
+    """Low and high tube voltage of the dual-energy targets."""
+
+    target_dose_mas: Positive | None = None
+    """Exposure of each of the two images behind a target; none: clean targets."""
+
+    @model_validator(mode="after")
+    def _low_before_high(self) -> Self:
+        low, high = self.pair_kvp
+        if not low < high:
+            raise ValueError(f"pair_kvp {low:g},{high:g}: the first tube voltage is the lower one")
+        return self
+
+    @model_validator(mode="after")
+    def _recipe_has_no_dose(self) -> Self:
+        if self.targets == "xray-gan" and self.target_dose_mas is not None:
+            raise ValueError(
+                "targets xray-gan are sums over a CT, without noise; leave target_dose_mas out"
+            )
+        return self
+
+
+class PhantomDataConfig(ImagingConfig):
+    """A cohort of procedural thoraxes, made on first use."""
+
+    subjects: Annotated[int, Field(ge=1, le=100_000)] = 32
+    """Number of anatomies; at least 32 for a verdict on the hold-out."""
+
+    poses: Poses = 40
+    """Views per subject, or `xray-gan`: its grid of 900."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the cohort."""
+
+    preset: Literal["thorax", "cirs-like"] = "thorax"
+    """`thorax`: adults that differ; `cirs-like`: the one plastic phantom of xray_GAN's kind."""
+
+    @model_validator(mode="after")
+    def _subjects_fit_the_preset(self) -> Self:
+        if self.preset == "thorax" and self.subjects < 3:
+            raise ValueError(
+                f"subjects={self.subjects} cannot be split by subject; give at least 3"
+            )
+        return self
+
+
+class CtDataConfig(ImagingConfig):
+    """Views of one or more CTs."""
+
+    poses: Poses = 60
+    """Turns over 0..175 degrees, or `xray-gan`: its grid of 900 poses."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Decides small tilts, split and noise."""
+
+    same_patient: bool = False
+    """The CTs are one patient at several tube voltages, not several patients."""
+
+    ct_kvp: tuple[TubeVoltage, ...] = ()
+    """Tube voltages of the CTs, one for all or one each; none: from DICOM, else 120."""
+
+    parity: bool = False
+    """Rotate with xray_GAN's three scipy calls, for comparison; slow."""
