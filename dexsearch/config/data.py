@@ -3,11 +3,15 @@
 The flags of `dexsearch data` and the YAML's `data.phantom` are these same fields.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from dexsearch.config.base import Config
+from dexsearch.config.base import Config, first_problem
+from dexsearch.errors import ConfigurationError
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 Filter = Literal["aluminium", "copper", "tin"]
 Positive = Annotated[float, Field(gt=0)]
@@ -90,6 +94,10 @@ class PhantomDataConfig(ImagingConfig):
             raise ValueError(
                 f"subjects={self.subjects} cannot be split by subject; give at least 3"
             )
+        if self.preset == "cirs-like" and "subjects" in self.model_fields_set:
+            raise ValueError(
+                f"subjects={self.subjects}, but the cirs-like phantom is one body; leave it out"
+            )
         return self
 
 
@@ -110,3 +118,15 @@ class CtDataConfig(ImagingConfig):
 
     parity: bool = False
     """Rotate with xray_GAN's three scipy calls, for comparison; slow."""
+
+
+def checked(model: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
+    """Build a configuration from flags; those that were not given (None) keep their default.
+
+    Raises:
+        ConfigurationError: naming the flag, what was given and what is allowed.
+    """
+    try:
+        return model.model_validate({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        raise ConfigurationError(first_problem(error, model)) from None
