@@ -16,17 +16,40 @@ class ArrayStream:
     NumPy pads the header for this purpose, so that the final N fits into it on closing.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int], dtype: DTypeLike) -> None:
-        self.n_images = 0
+    def __init__(
+        self, path: Path, shape: tuple[int, int], dtype: DTypeLike, *, n_images: int = 0
+    ) -> None:
+        """Start a file, or go on after the first `n_images` of one; what follows them is cut off.
+
+        Raises:
+            ValueError: if the file holds fewer than `n_images`.
+        """
+        self.n_images = n_images
         self._shape = shape
         self._dtype = np.dtype(dtype)
-        self._file = path.open("wb")
+        self._unflushed = True
+        self._file = path.open("r+b" if n_images else "wb")
         self._write_header()
+        end = self._file.tell() + n_images * int(np.prod(shape)) * self._dtype.itemsize
+        size = os.fstat(self._file.fileno()).st_size
+        if n_images and size < end:
+            self._file.close()
+            raise ValueError(f"{path} holds {size} bytes, {n_images} images need {end}")
+        self._file.seek(end)
+        self._file.truncate()
 
     def append(self, image: NDArray[Any]) -> None:
-        """Append one image of the stream's shape and type."""
+        """Append one image of the stream's shape, rounded to the stream's type."""
         self._file.write(np.ascontiguousarray(image, dtype=self._dtype).tobytes())
         self.n_images += 1
+        self._unflushed = True
+
+    def flush(self) -> None:
+        """Make durable what was appended; the header keeps its old count until `close`."""
+        if self._unflushed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._unflushed = False
 
     def close(self) -> None:
         """Write the final count into the header and flush everything to the disk."""
@@ -35,8 +58,8 @@ class ArrayStream:
         with self._file:
             self._file.seek(0)
             self._write_header()
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._unflushed = True
+            self.flush()
 
     def __enter__(self) -> "ArrayStream":
         """Return the stream itself."""

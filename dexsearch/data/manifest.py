@@ -1,27 +1,32 @@
-"""The manifest of a dataset folder: what is in it, how it was made, and its digest."""
+"""The manifest of a dataset folder: what is in it, how it was made, and its digest.
+
+docs/dataset.md describes the folder for readers in other languages.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from dexsearch.data.splits import Pose
+from dexsearch.data.image_info import ImageInfo, image_info_from
 from dexsearch.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_NAME = "manifest.json"
 TARGETS = ("bone", "tissue")
-ARRAYS = ("input", *TARGETS, "mask")
+PATH_LENGTH_ARRAYS = ("soft_cm", "bone_cm")
+
+ArrayType = Literal["float32", "float16", "bool"]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """One image: whose, and from where it was seen."""
+class PathLengths:
+    """Which arrays hold the clean path lengths in cm of the two basis materials."""
 
-    subject: str
-    pose_deg: Pose
+    soft: str
+    bone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +50,21 @@ class Manifest:
     Attributes:
         format: version of this layout.
         kind: `phantom`, `ct` or `import`.
-        digest: sha256 over the array files, the split, the size and the constants below; the
-            dataset's identity.
+        digest: sha256 over the array files, the images of each subset, the size and the
+            constants below; the dataset's identity.
+        checksum: sha256 over everything else in this manifest.
         size_px: rows and columns of every image.
         pixel_mm: pixel spacing at the isocentre, None where it is not known.
         input_mean: mean of the inputs over the mask pixels of the training images.
         input_std: standard deviation of the same.
         data_ranges: per target, the 99.9th minus the 0.1th percentile over the same.
         units: unit of `input`, `bone` and `tissue`.
+        arrays: type of every array by its name; imported data may lack a target.
+        path_lengths: where the path lengths are, None for data without.
         split_rule: how the subsets were chosen, for a person.
         images: images of each subset, in the order of the arrays.
+        left_out: number of images that were given but left out: in a `guard_band` between blocks
+            of poses, or `unusable` because too little of the body is in view.
         files: sha256 of each array file by its path within the folder.
         source: how the images were made (seed, beam, geometry, ...).
     """
@@ -62,14 +72,18 @@ class Manifest:
     format: int
     kind: str
     digest: str
+    checksum: str
     size_px: tuple[int, int]
     pixel_mm: float | None
     input_mean: float
     input_std: float
     data_ranges: dict[str, float]
     units: dict[str, str]
+    arrays: dict[str, ArrayType]
+    path_lengths: PathLengths | None
     split_rule: str
     images: dict[str, tuple[ImageInfo, ...]]
+    left_out: dict[str, int]
     files: dict[str, str]
     source: dict[str, Any]
 
@@ -77,6 +91,11 @@ class Manifest:
     def n_images(self) -> int:
         """Number of images in all subsets."""
         return sum(len(infos) for infos in self.images.values())
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets that the dataset holds, in the order of `TARGETS`."""
+        return tuple(name for name in TARGETS if name in self.arrays)
 
     def subjects(self, subset: str) -> tuple[str, ...]:
         """Return the distinct subjects of one subset, in the order of the arrays."""
@@ -88,6 +107,19 @@ class Manifest:
         constants = {"input_mean": self.input_mean, "input_std": self.input_std}
         ranges = {f"data_range/{name}": value for name, value in self.data_ranges.items()}
         return dataset_digest(self.files, self.images, self.size_px, constants | ranges)
+
+    @property
+    def checksum_of_contents(self) -> str:
+        """The checksum that the other attributes lead to."""
+        values = {key: value for key, value in asdict(self).items() if key != "checksum"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether every entry is what was written."""
+        return (
+            self.digest == self.digest_of_contents and self.checksum == self.checksum_of_contents
+        )
 
     @property
     def one_volume(self) -> bool:
@@ -118,13 +150,22 @@ def dataset_digest(
     listing = {
         "files": sorted(files.items()),
         "images": {
-            subset: [[info.subject, list(info.pose_deg)] for info in infos]
-            for subset, infos in images.items()
+            subset: [_identity(info) for info in infos] for subset, infos in images.items()
         },
         "size_px": list(size_px),
         "constants": dict(constants),
     }
     return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
+
+
+def _identity(info: ImageInfo) -> list[Any]:
+    """Return what the digest takes of an image; names and tumours only where there are some."""
+    parts: list[Any] = [info.subject, list(info.pose_deg)]
+    if info.name or info.tumour:
+        parts.append(info.name)
+    if info.tumour:
+        parts.append(asdict(info.tumour))
+    return parts
 
 
 def as_json_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,12 +210,13 @@ def read_manifest(folder: Path) -> Manifest:
 def _manifest_from(values: dict[str, Any]) -> Manifest:
     rows, columns = values["size_px"]
     images = {
-        subset: tuple(_image_info(entry) for entry in entries)
+        subset: tuple(image_info_from(entry) for entry in entries)
         for subset, entries in values["images"].items()
     }
-    return Manifest(**{**values, "size_px": (int(rows), int(columns)), "images": images})
-
-
-def _image_info(entry: dict[str, Any]) -> ImageInfo:
-    x, y, z = (float(angle) for angle in entry["pose_deg"])
-    return ImageInfo(subject=str(entry["subject"]), pose_deg=(x, y, z))
+    lengths = values["path_lengths"]
+    known = {
+        "size_px": (int(rows), int(columns)),
+        "images": images,
+        "path_lengths": None if lengths is None else PathLengths(**lengths),
+    }
+    return Manifest(**{**values, **known})

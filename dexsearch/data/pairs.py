@@ -57,7 +57,7 @@ def load_pairs(
 ) -> Pairs:
     """Copy one subset to the device, the targets stacked in the order given."""
     arrays = dataset.arrays(subset)
-    target = np.stack([arrays.target(name) for name in targets], axis=1)
+    target = np.stack([arrays.target(name) for name in targets], axis=1, dtype=np.float32)
     return Pairs(
         input=_to_device(arrays.input[:, None], device),
         target=_to_device(target, device),

@@ -2,186 +2,139 @@
 
     DATASET/manifest.json                              written last; without it there is no dataset
     DATASET/{train,validation,holdout}/input.npy       float32 N H W
-    DATASET/{train,validation,holdout}/{bone,tissue}.npy
+    DATASET/{train,validation,holdout}/{bone,tissue}.npy     float16 where they are path lengths
     DATASET/{train,validation,holdout}/mask.npy        bool N H W, the body
+    DATASET/{train,validation,holdout}/{soft_cm,bone_cm}.npy float16, where not the targets
 
-While it is written, the folder is called DATASET.partial-<host>-<process>; a rename finishes it.
-The hold-out is in files of its own, so that a search can run where they are not.
+While it is written, the folder is called DATASET.partial; the same request continues there. The
+hold-out is in files of its own, so that a search can run where they are not.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from dexsearch import __version__
+from dexsearch.data.dataset import OPEN_SUBSETS, Arrays, Dataset, open_dataset
+from dexsearch.data.image_info import ImageInfo, Tumour
 from dexsearch.data.manifest import (
-    ARRAYS,
+    FORMAT,
     MANIFEST_NAME,
     TARGETS,
-    ImageInfo,
     Manifest,
     Origin,
     as_json_values,
-    read_manifest,
 )
+from dexsearch.data.partial import held_partial
+from dexsearch.data.samples import Sample
 from dexsearch.data.splits import Split, Subset
-from dexsearch.data.writing import (
-    Sample,
-    build_manifest,
-    file_sha256,
-    partial_folder,
-    write_arrays,
-)
+from dexsearch.data.writing import BatchesFrom, build_manifest, disk_faults, write_arrays
 from dexsearch.durable import write_durably
 from dexsearch.errors import DataError
 
 __all__ = [
-    "ARRAYS",
+    "OPEN_SUBSETS",
     "TARGETS",
     "Arrays",
+    "BatchesFrom",
     "Dataset",
     "ImageInfo",
     "Manifest",
     "Sample",
     "Subset",
+    "Tumour",
     "open_dataset",
     "write_dataset",
 ]
 
-
-OPEN_SUBSETS: tuple[Subset, ...] = ("train", "validation")
-"""What a search may see; the hold-out is opened for evidence alone."""
-
-_REMEDY = "copy the folder again, or remove it and make the dataset again"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrays:
-    """The images of one subset, memory-mapped, N H W each."""
-
-    input: NDArray[np.float32]
-    bone: NDArray[np.float32]
-    tissue: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-
-    def target(self, name: str) -> NDArray[np.float32]:
-        """Return the array of one target by its name."""
-        return {"bone": self.bone, "tissue": self.tissue}[name]
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """An opened dataset folder."""
-
-    path: Path
-    manifest: Manifest
-
-    def arrays(self, subset: Subset) -> Arrays:
-        """Map the arrays of one subset into memory.
-
-        Raises:
-            DataError: if a file is missing, cut short or not what the manifest says.
-        """
-        shape = (len(self.manifest.images[subset]), *self.manifest.size_px)
-        folder = self.path / subset
-        loaded = {name: _load_array(folder / f"{name}.npy", shape, name) for name in ARRAYS}
-        return Arrays(**loaded)
-
-    def check_files(self) -> None:
-        """Compare the training and validation files, and the manifest, with its hashes.
-
-        Reads every byte. The hold-out's files are not looked at.
-
-        Raises:
-            DataError: naming the file that is missing, cut short or changed.
-        """
-        if self.manifest.digest != self.manifest.digest_of_contents:
-            raise DataError(
-                f"{self.path / MANIFEST_NAME}: changed since it was written",
-                hint=_REMEDY,
-            )
-        for subset in OPEN_SUBSETS:
-            self.arrays(subset)
-            for name in (f"{subset}/{array}.npy" for array in ARRAYS):
-                found = file_sha256(self.path / name)
-                expected = str(self.manifest.files.get(name))
-                if found != expected:
-                    raise DataError(
-                        f"{self.path / name}: changed since it was written "
-                        f"(sha256 {found[:12]}.., the manifest says {expected[:12]}..)",
-                        hint=_REMEDY,
-                    )
-
-
-def open_dataset(path: Path) -> Dataset:
-    """Open a dataset folder; the hold-out's files are not even looked for.
-
-    Raises:
-        DataError: if it is missing, not a dataset, half-written or of another format.
-    """
-    manifest = read_manifest(path)
-    missing = [
-        f"{subset}/{name}.npy"
-        for subset in OPEN_SUBSETS
-        for name in ARRAYS
-        if not (path / subset / f"{name}.npy").is_file()
-    ]
-    if missing:
-        raise DataError(
-            f"dataset {str(path)!r} lacks {missing[0]}",
-            hint=_REMEDY,
-        )
-    return Dataset(path=path, manifest=manifest)
+_BATCH = 16  # images held in memory where single samples are given
 
 
 def write_dataset(
     path: Path,
-    samples: Iterable[Sample],
+    samples: Iterable[Sample] | BatchesFrom,
     split: Split,
     *,
     kind: str,
     pixel_mm: float | None,
     units: Mapping[str, str],
     source: Mapping[str, Any],
+    leave_out_unusable: bool = False,
 ) -> Dataset:
-    """Write a dataset folder from a stream of samples; only one sample is in memory at a time.
+    """Write a dataset folder; only one batch of samples is in memory at a time.
 
     Where `path` already holds the dataset of the same request (kind, split rule, pixel size,
-    units, source), it is returned and `samples` stays untouched.
+    units, source), it is returned and `samples` stays untouched. A request that was interrupted
+    before continues after the batches that are on the disk, where `samples` can begin in the
+    middle; what another request left half-written is replaced. The finished bytes do not depend
+    on interruptions.
+
+    Args:
+        path: the folder to make.
+        samples: a function that yields the batches after the first n (and is asked for n = 0
+            first): interruptions, except by a `DataError`, then keep what is done. Or the single
+            samples: then nothing is kept.
+        split: the subset of every image.
+        kind: `phantom`, `ct` or `import`.
+        pixel_mm: pixel spacing at the isocentre, None where it is not known.
+        units: unit of `input`, `bone` and `tissue`; both targets in `cm` are path lengths, unless
+            samples bring `soft_cm` and `bone_cm`.
+        source: how the images are made; together with the above it names the request.
+        leave_out_unusable: leave out, and count, views that show too little of the body to be
+            scored, instead of refusing them.
 
     Raises:
         DataError: on an existing other `path`, on NaN or a shape that differs (naming the
             image), on images given twice, on a subset without images.
-        EnvironmentFault: if the disk refuses.
+        EnvironmentFault: if the disk refuses, or another process is writing this dataset.
     """
     origin = Origin(kind, pixel_mm, dict(units), split.rule, as_json_values(source))
     if path.is_dir() and any(path.iterdir()):
         return _same_dataset(path, origin)
     if path.exists() and not path.is_dir():
         raise DataError(f"{str(path)!r} is a file; a dataset is a folder", hint="name another OUT")
-    with partial_folder(path) as partial:
-        images, size_px = write_arrays(partial, samples, split)
-        manifest = build_manifest(partial, images, size_px, origin)
-        write_durably(partial / MANIFEST_NAME, manifest.to_json().encode())
+    request = as_json_values(
+        {
+            "format": FORMAT,
+            "dexsearch": __version__,
+            "leave_out_unusable": leave_out_unusable,
+            "origin": asdict(origin),
+        }
+    )
+    with disk_faults(path), held_partial(path) as partial:
+        if path.is_dir() and any(path.iterdir()):  # finished by another process just now
+            partial.discard()
+            return _same_dataset(path, origin)
+        batches = samples if callable(samples) else _batches_of(samples)
+        try:
+            partial.begin(request, keep=callable(samples))
+            written = write_arrays(
+                partial, batches, split, units=units, leave_out_unusable=leave_out_unusable
+            )
+            manifest = build_manifest(partial.path, written, origin)
+            write_durably(partial.path / MANIFEST_NAME, manifest.to_json().encode())
+            partial.finish()
+        except BaseException as error:
+            if isinstance(error, DataError) or not callable(samples):
+                partial.discard()
+            raise
     return open_dataset(path)
 
 
-def _load_array(path: Path, shape: tuple[int, int, int], name: str) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error}"
-        raise DataError(f"{path}: {reason}", hint=_REMEDY) from None
-    expected = np.dtype(np.bool_ if name == "mask" else np.float32)
-    if array.shape != shape or array.dtype != expected:
-        raise DataError(
-            f"{path}: holds {array.dtype} {array.shape}, the manifest says {expected} {shape}",
-            hint=_REMEDY,
-        )
-    return array
+def _batches_of(samples: Iterable[Sample]) -> BatchesFrom:
+    """Return the samples in batches, from the first on whatever was done before."""
+
+    def batches(n_done: int) -> Iterator[Sequence[Sample]]:
+        batch: list[Sample] = []
+        for sample in samples:
+            batch.append(sample)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+        yield batch
+
+    return batches
 
 
 def _same_dataset(path: Path, asked: Origin) -> Dataset:

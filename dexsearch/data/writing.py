@@ -1,132 +1,223 @@
-"""Write the parts of a dataset folder: arrays as samples stream in, then the manifest."""
+"""Write the parts of a dataset folder: arrays batch by batch, then the manifest."""
 
 import hashlib
-import shutil
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from glob import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter
 
 from dexsearch.data.array_stream import ArrayStream
-from dexsearch.data.manifest import (
-    ARRAYS,
-    FORMAT,
-    TARGETS,
-    ImageInfo,
-    Manifest,
-    Origin,
+from dexsearch.data.image_info import ImageInfo
+from dexsearch.data.journal import LEFT_OUT, Journal, JournalEntry, LeftOut
+from dexsearch.data.manifest import FORMAT, TARGETS, Manifest, Origin
+from dexsearch.data.partial import PartialFolder
+from dexsearch.data.samples import (
+    Layout,
+    Sample,
+    layout_of,
+    refusal_of_view,
+    refuse_unlike,
 )
 from dexsearch.data.splits import SUBSETS, Pose, Split, Subset
 from dexsearch.data.statistics import data_range, mean_and_std
-from dexsearch.durable import flush_folder, partial_beside, remove_orphans
+from dexsearch.durable import flush_folder
 from dexsearch.errors import DataError, EnvironmentFault
 
-SCORED_MARGIN_PX = 5
-"""Masked scores look this far inside the mask; `training.metrics.EROSION_PX`."""
+__all__ = ["BatchesFrom", "Sample", "Written", "build_manifest", "file_sha256", "write_arrays"]
+
+BatchesFrom = Callable[[int], Iterable[Sequence[Sample]]]
+"""Given the number of batches that are on the disk already, yields all later ones in order.
+
+The same request yields the same batches, however often it is asked; a batch may be empty.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One image pair on its way into a dataset; all images H W, of one shape.
+class Written:
+    """What the arrays of a finished folder hold."""
 
-    Attributes:
-        subject: name of the anatomy, the unit of splitting.
-        pose_deg: rotation angles about x, y and z.
-        input: single-energy log image.
-        bone: bone image.
-        tissue: soft-tissue image.
-        mask: where the body is; scores and statistics look nowhere else.
-    """
-
-    subject: str
-    pose_deg: Pose
-    input: NDArray[np.float32]
-    bone: NDArray[np.float32]
-    tissue: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-
-    @property
-    def name(self) -> str:
-        """How messages call this image."""
-        return f"{self.subject} at {', '.join(f'{angle:g}' for angle in self.pose_deg)} degrees"
-
-
-@contextmanager
-def partial_folder(path: Path) -> Iterator[Path]:
-    """Give a folder that becomes `path` on success and disappears on any failure."""
-    partial = partial_beside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_orphans(path.parent, escape(path.name))
-        partial.mkdir()
-        yield partial
-        partial.rename(path)
-        flush_folder(path.parent)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"cannot write dataset {str(path)!r}: {error.strerror or error}",
-            hint="check the folder's permissions and the free space",
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    layout: Layout
+    images: dict[str, tuple[ImageInfo, ...]]
+    left_out: dict[str, int]
 
 
 def write_arrays(
-    folder: Path, samples: Iterable[Sample], split: Split
-) -> tuple[dict[str, tuple[ImageInfo, ...]], tuple[int, int]]:
-    """Write the arrays of every subset; return the images of each subset and the common size.
+    partial: PartialFolder,
+    batches: BatchesFrom,
+    split: Split,
+    *,
+    units: Mapping[str, str],
+    leave_out_unusable: bool,
+) -> Written:
+    """Write the arrays of every subset, going on after the batches in the folder's journal.
 
     Raises:
-        DataError: on an image that is not usable, given twice, or of another size; on a subset
+        DataError: on an image that is not usable, given twice, or unlike the others; on a subset
             that stays empty.
+        EnvironmentFault: if the disk refuses.
     """
-    images: dict[Subset, list[ImageInfo]] = {subset: [] for subset in SUBSETS}
-    seen: set[tuple[str, Pose]] = set()
-    size_px: tuple[int, int] | None = None
-    with ExitStack() as stack:
-        streams: dict[tuple[Subset, str], ArrayStream] = {}
-        for sample in samples:
-            size_px = size_px or _size_of(sample)
-            if not streams:
-                streams = _open_streams(stack, folder, size_px)
-            _refuse_unusable(sample, size_px)
-            if (sample.subject, sample.pose_deg) in seen:
-                raise DataError(f"image {sample.name} is given twice", hint="remove one of them")
-            seen.add((sample.subject, sample.pose_deg))
-            subset = split.subset(sample.subject, sample.pose_deg)
-            if subset is None:
-                continue
-            images[subset].append(ImageInfo(sample.subject, sample.pose_deg))
-            for name in ARRAYS:
-                streams[subset, name].append(getattr(sample, name))
-    empty = [subset for subset in SUBSETS if not images[subset]]
-    if empty or size_px is None:
-        raise DataError(
-            f"{len(seen)} images leave the {empty[0]} subset without any", hint="give more images"
-        )
-    return {subset: tuple(infos) for subset, infos in images.items()}, size_px
+    with Journal(partial.journal) as journal, ExitStack() as stack:
+        writer = _ArrayWriter(partial, journal, split, units, leave_out_unusable)
+        stack.callback(writer.let_go)
+        with _closing_if_needed(batches(len(journal.contents.batches))) as later:
+            for batch in later:
+                writer.write_batch(batch)
+        return writer.finish()
 
 
-def build_manifest(
-    folder: Path,
-    images: dict[str, tuple[ImageInfo, ...]],
-    size_px: tuple[int, int],
-    origin: Origin,
-) -> Manifest:
-    """Measure the training arrays, hash all files, and return the manifest.
+@contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Tell what the operating system refuses as a fault of the machine.
+
+    Raises:
+        EnvironmentFault: for any `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot write dataset {str(path)!r}: {error.strerror or error}",
+            hint="check the folder's permissions and the free space; the same command continues",
+        ) from error
+
+
+@contextmanager
+def _closing_if_needed(
+    batches: Iterable[Sequence[Sample]],
+) -> Iterator[Iterable[Sequence[Sample]]]:
+    """Close a generator at once when writing fails, so that its workers end."""
+    try:
+        yield batches
+    finally:
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()
+
+
+class _ArrayWriter:
+    """The open array files of one partial folder, and what has gone into them."""
+
+    def __init__(
+        self,
+        partial: PartialFolder,
+        journal: Journal,
+        split: Split,
+        units: Mapping[str, str],
+        leave_out_unusable: bool,
+    ) -> None:
+        self._folder = partial.path
+        self._journal = journal
+        self._split = split
+        self._units = units
+        self._leave_out_unusable = leave_out_unusable
+        self._entries = list(journal.contents.entries)
+        self._seen = {_key(entry.info) for entry in self._entries}
+        self._streams: dict[tuple[str, str], ArrayStream] = {}
+        self._layout = journal.contents.layout
+        if self._layout:
+            self._open_streams(self._layout)
+
+    def write_batch(self, batch: Sequence[Sample]) -> None:
+        """Append the images of a batch, and record it once they are on the disk."""
+        if batch and self._layout is None:
+            self._layout = layout_of(batch[0], self._units)
+            self._open_streams(self._layout)
+            self._journal.write_layout(self._layout)
+        entries = [self._write(sample) for sample in batch]
+        for stream in self._streams.values():
+            stream.flush()
+        if self._layout is not None:
+            self._journal.write_batch(entries)
+        self._entries += entries
+
+    def finish(self) -> Written:
+        """Close the files and return what they hold."""
+        images: dict[str, tuple[ImageInfo, ...]] = {
+            subset: tuple(entry.info for entry in self._entries if entry.place == subset)
+            for subset in SUBSETS
+        }
+        empty = [subset for subset in SUBSETS if not images[subset]]
+        if empty or self._layout is None:
+            raise DataError(
+                f"{len(self._entries)} images leave the {empty[0]} subset without any",
+                hint="give more images",
+            )
+        for stream in self._streams.values():
+            stream.close()
+        places = Counter(entry.place for entry in self._entries)
+        left_out: dict[str, int] = {reason: places[reason] for reason in LEFT_OUT}
+        return Written(self._layout, images, left_out)
+
+    def let_go(self) -> None:
+        """Close the files as they are."""
+        for stream in self._streams.values():
+            stream.__exit__(Exception, None, None)
+
+    def _write(self, sample: Sample) -> JournalEntry:
+        if self._layout is None:
+            raise DataError("got an image before the layout of the dataset was known")
+        refuse_unlike(sample, self._layout)
+        if _key(sample.info) in self._seen:
+            raise DataError(f"image {sample.label} is given twice", hint="remove one of them")
+        self._seen.add(_key(sample.info))
+        place = self._place(sample)
+        if place in SUBSETS:
+            for name in self._layout.arrays:
+                image = sample.image(name)
+                if image is not None:
+                    self._streams[place, name].append(image)
+        return JournalEntry(sample.info, place)
+
+    def _place(self, sample: Sample) -> Subset | LeftOut:
+        refusal = refusal_of_view(sample)
+        if refusal is not None and not self._leave_out_unusable:
+            raise refusal
+        subset = self._split.subset(sample.subject, sample.pose_deg)
+        if subset is None:
+            return "guard_band"
+        return subset if refusal is None else "unusable"
+
+    def _open_streams(self, layout: Layout) -> None:
+        counts = Counter(entry.place for entry in self._entries)
+        for subset in SUBSETS:
+            folder = self._folder / subset
+            folder.mkdir(exist_ok=True)
+            for name, dtype in layout.arrays.items():
+                self._streams[subset, name] = _open_stream(
+                    folder / f"{name}.npy", layout.size_px, dtype, counts[subset]
+                )
+            flush_folder(folder)
+        flush_folder(self._folder)
+
+
+def _open_stream(path: Path, size_px: tuple[int, int], dtype: str, n_images: int) -> ArrayStream:
+    try:
+        return ArrayStream(path, size_px, dtype, n_images=n_images)
+    except (ValueError, FileNotFoundError) as error:
+        raise EnvironmentFault(
+            f"{path} is not as its journal says: {error}",
+            hint=f"remove {path.parents[1]} and give the same command again",
+        ) from None
+
+
+def _key(info: ImageInfo) -> tuple[str, Pose, str]:
+    return info.subject, info.pose_deg, info.name
+
+
+def build_manifest(folder: Path, written: Written, origin: Origin) -> Manifest:
+    """Measure the training arrays as they are stored, hash all files, and return the manifest.
 
     Raises:
         DataError: if the training inputs or a target are constant inside the mask.
     """
-    train = {name: np.load(folder / "train" / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    layout = written.layout
+    names = ("input", "mask", *(name for name in TARGETS if name in layout.arrays))
+    train = {name: np.load(folder / "train" / f"{name}.npy", mmap_mode="r") for name in names}
     mean, std = mean_and_std(train["input"], train["mask"])
-    ranges = {name: data_range(train[name], train["mask"]) for name in TARGETS}
+    ranges = {name: data_range(train[name], train["mask"]) for name in names if name in TARGETS}
     for name, spread in {"input": std, **ranges}.items():
         if not spread > 0:
             raise DataError(
@@ -136,72 +227,29 @@ def build_manifest(
     files = {
         f"{subset}/{name}.npy": file_sha256(folder / subset / f"{name}.npy")
         for subset in SUBSETS
-        for name in ARRAYS
+        for name in layout.arrays
     }
     manifest = Manifest(
         format=FORMAT,
         kind=origin.kind,
         digest="",
-        size_px=size_px,
+        checksum="",
+        size_px=layout.size_px,
         pixel_mm=origin.pixel_mm,
         input_mean=mean,
         input_std=std,
         data_ranges=ranges,
         units=origin.units,
+        arrays=layout.arrays,
+        path_lengths=layout.path_lengths,
         split_rule=origin.split_rule,
-        images=images,
+        images=written.images,
+        left_out=written.left_out,
         files=files,
         source=origin.source,
     )
-    return replace(manifest, digest=manifest.digest_of_contents)
-
-
-def _open_streams(
-    stack: ExitStack, folder: Path, size_px: tuple[int, int]
-) -> dict[tuple[Subset, str], ArrayStream]:
-    streams = {}
-    for subset in SUBSETS:
-        (folder / subset).mkdir()
-        for name in ARRAYS:
-            dtype = np.bool_ if name == "mask" else np.float32
-            stream = ArrayStream(folder / subset / f"{name}.npy", size_px, dtype)
-            streams[subset, name] = stack.enter_context(stream)
-    return streams
-
-
-def _size_of(sample: Sample) -> tuple[int, int]:
-    if sample.input.ndim != 2:
-        raise DataError(
-            f"image {sample.name}: expected rows and columns, got {sample.input.shape}"
-        )
-    rows, columns = sample.input.shape
-    return rows, columns
-
-
-def _refuse_unusable(sample: Sample, size_px: tuple[int, int]) -> None:
-    for name in ARRAYS:
-        image: NDArray[Any] = getattr(sample, name)
-        if image.shape != size_px:
-            raise DataError(
-                f"{name} image {sample.name} has shape {image.shape}; the images before it have "
-                f"{size_px}",
-                hint="all images of a dataset have one size",
-            )
-        if name != "mask" and not np.isfinite(image).all():
-            raise DataError(
-                f"{name} image {sample.name} holds {int((~np.isfinite(image)).sum())} NaN or "
-                "infinite pixels",
-                hint="remove the image or repair its source",
-            )
-    if not sample.mask.any():
-        raise DataError(f"image {sample.name} has an empty mask: nothing of the body is in view")
-    window_px = 2 * SCORED_MARGIN_PX + 1
-    if not minimum_filter(sample.mask, window_px, mode="constant", cval=False).any():
-        raise DataError(
-            f"image {sample.name} shows so little of the body that nothing lies "
-            f"{SCORED_MARGIN_PX} pixels inside its mask, where images are scored",
-            hint="make larger images (--size), or leave out the view",
-        )
+    identified = replace(manifest, digest=manifest.digest_of_contents)
+    return replace(identified, checksum=identified.checksum_of_contents)
 
 
 def file_sha256(path: Path) -> str:

@@ -7,7 +7,7 @@
 All are fitted on training images alone and scored on validation images, with the pinned metric.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from dexsearch.data.splits import Pose
-from dexsearch.data.store import TARGETS, Arrays, Dataset, ImageInfo
+from dexsearch.data.store import Arrays, Dataset, ImageInfo
 from dexsearch.physics.projection import rotation_matrix
 from dexsearch.training.affine import AffineFit, fit_affine
 from dexsearch.training.metrics import score_images
@@ -53,36 +53,34 @@ def baselines(dataset: Dataset) -> Baselines:
     """Score the three baselines on the validation images; the hold-out is not opened."""
     train, validation = dataset.arrays("train"), dataset.arrays("validation")
     infos = dataset.manifest.images
+    targets = dataset.manifest.targets
     chosen = nearest_training_images(train, infos["train"], validation, infos["validation"])
-    fits = {name: affine_fit(train, name) for name in TARGETS}
-    means = {name: fit.mean_target for name, fit in fits.items()}
+    fits = {name: affine_fit(train, name) for name in targets}
     scores: dict[str, list[NDArray[np.float64]]] = {}
     for part in _batches(len(validation.input)):
-        truth = {name: np.array(validation.target(name)[part]) for name in TARGETS}
+        truth = {name: _float32(validation.target(name)[part]) for name in targets}
         mask = np.array(validation.mask[part])
         image = np.array(validation.input[part])
         predictions = {
-            "identity_affine": {name: _copy(image, fits[name]) for name in TARGETS},
-            "nearest_pose": {name: train.target(name)[chosen[part]] for name in TARGETS},
-            "constant": {name: mask * np.float32(means[name]) for name in TARGETS},
+            "identity_affine": {name: _copy(image, fits[name]) for name in targets},
+            "nearest_pose": {name: _float32(train.target(name)[chosen[part]]) for name in targets},
+            "constant": {name: mask * np.float32(fits[name].mean_target) for name in targets},
         }
         for method, prediction in predictions.items():
             scores.setdefault(method, []).append(
                 _score(prediction, truth, mask, dataset.manifest.data_ranges)
             )
-    masked, whole = {}, {}
-    for method, parts in scores.items():
-        table = np.concatenate(parts)
-        masked[method] = _means(table[:, 0])
-        whole[method] = _means(table[:, 1])
+    tables = {method: np.concatenate(parts).mean(axis=0) for method, parts in scores.items()}
+    masked = {method: _by_target(targets, table[0]) for method, table in tables.items()}
+    whole = {method: _by_target(targets, table[1]) for method, table in tables.items()}
     return Baselines(**masked, whole_image=whole)
 
 
 def affine_fit(train: Arrays, target: str) -> AffineFit:
     """Fit one target on the mask pixels of the training images."""
 
-    def pixels(images: NDArray[np.float32], part: slice) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(images[part])[np.asarray(train.mask[part])])
+    def pixels(images: NDArray[Any], part: slice) -> torch.Tensor:
+        return torch.from_numpy(_float32(images[part])[np.asarray(train.mask[part])])
 
     parts = _batches(len(train.input))
     return fit_affine((pixels(train.input, p), pixels(train.target(target), p)) for p in parts)
@@ -132,11 +130,11 @@ def _angles_deg(rotations: NDArray[np.float64], pose_deg: Pose) -> NDArray[np.fl
 def _score(
     prediction: Images, truth: Images, mask: NDArray[np.bool_], data_ranges: dict[str, float]
 ) -> NDArray[np.float64]:
-    """Return B x (masked, whole image) x targets."""
+    """Return B x (masked, whole image) x targets, the targets in the order of `truth`."""
     scores = score_images(
-        _stack(prediction),
-        _stack(truth),
-        data_range=[data_ranges[name] for name in TARGETS],
+        _stack(prediction, truth),
+        _stack(truth, truth),
+        data_range=[data_ranges[name] for name in truth],
         mask=torch.from_numpy(mask[:, None]),
     )
     both = torch.stack((scores.ssim, scores.whole_ssim), dim=1)
@@ -144,15 +142,17 @@ def _score(
     return table
 
 
-def _stack(images: Images) -> torch.Tensor:
-    stacked: NDArray[Any] = np.stack([images[name] for name in TARGETS], axis=1)
-    return torch.from_numpy(stacked.astype(np.float32))
+def _stack(images: Images, order: Iterable[str]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([images[name] for name in order], axis=1))
 
 
-def _means(scores: NDArray[np.float64]) -> dict[str, float]:
-    """Average over images."""
-    means = scores.mean(axis=0)
-    return {name: float(value) for name, value in zip(TARGETS, means, strict=True)}
+def _by_target(targets: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip(targets, values.tolist(), strict=True))
+
+
+def _float32(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Copy stored images, which may be float16, for computing."""
+    return np.array(images, dtype=np.float32)
 
 
 def _batches(n_images: int) -> Iterator[slice]:

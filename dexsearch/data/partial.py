@@ -1,0 +1,111 @@
+"""The folder that a dataset is written in until it is whole: one writer, continued after a crash.
+
+OUT.partial/                    renamed to OUT at the end
+OUT.partial/.writing/lock       locked while a writer lives; names its process and host
+OUT.partial/.writing/request    what was asked for (JSON)
+OUT.partial/.writing/journal    one line per finished batch (JSON)
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dexsearch.durable import flush_folder, write_durably
+from dexsearch.errors import EnvironmentFault
+
+WRITING = ".writing"
+
+
+class PartialFolder:
+    """The partial folder of one dataset, held by this process."""
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.path = final.with_name(f"{final.name}.partial")
+        self.journal = self.path / WRITING / "journal"
+        self._request = self.path / WRITING / "request"
+
+    def begin(self, request: Mapping[str, Any], *, keep: bool) -> None:
+        """Prepare for a request: empty the folder, or `keep` what the same request left there."""
+        text = json.dumps(dict(request), sort_keys=True, indent=1).encode() + b"\n"
+        if keep and self._request.is_file() and self._request.read_bytes() == text:
+            return
+        self._clear()
+        write_durably(self._request, text)
+
+    def _clear(self) -> None:
+        """Delete what was written so far; the lock stays, the request goes first."""
+        self._request.unlink(missing_ok=True)
+        for entry in self.path.iterdir():
+            if entry.name != WRITING:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        self.journal.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Give the folder its final name; nothing of the writing stays in it."""
+        flush_folder(self.path)
+        self.path.rename(self.final)
+        flush_folder(self.final.parent)
+        shutil.rmtree(self.final / WRITING, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Delete the folder, where it has not been finished."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@contextmanager
+def held_partial(final: Path) -> Iterator[PartialFolder]:
+    """Hold the partial folder of `final`; a crashed writer's is free at once.
+
+    Raises:
+        EnvironmentFault: if a living process holds it, or the file system has no locks.
+    """
+    partial = PartialFolder(final)
+    lock = partial.path / WRITING / "lock"
+    descriptor = _lock(lock)
+    # The last holder may have renamed or deleted the folder between our opening and locking.
+    while not _is_same(descriptor, lock):
+        os.close(descriptor)
+        descriptor = _lock(lock)
+    try:
+        os.truncate(descriptor, 0)
+        holder = f"process {os.getpid()} on {socket.gethostname()}\n"
+        os.pwrite(descriptor, holder.encode(), 0)
+        yield partial
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
+        os.close(descriptor)
+        raise EnvironmentFault(
+            f"dataset {str(path.parents[1])!r} is being written by {holder}",
+            hint="wait until it ends, or stop it; the same command then continues",
+        ) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise EnvironmentFault(
+            f"cannot lock {path}: {error.strerror}; its file system has no working locks",
+            hint="write the dataset to a local disk, or mount that file system with locks",
+        ) from error
+    return descriptor
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    """Return whether the open file still is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
