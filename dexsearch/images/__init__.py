@@ -1,1 +1,1 @@
-"""Read and write single images: NumPy's .npy, and PNG with 8 or 16 bits."""
+"""Read and write single images: .npy, grey PNG and TIFF, and DICOM radiographs."""

@@ -1,4 +1,4 @@
-"""Write one image as .npy, or as a grey PNG to look at; whole or not at all."""
+"""Write one image as .npy or TIFF, or as a grey PNG to look at; whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -31,17 +31,40 @@ def write_png(path: Path, image: NDArray[Any], *, window: tuple[float, float]) -
     Raises:
         ValueError: if the window's lower end is not below its upper end.
     """
+    counts = _counts(image, window)
+    text = PngInfo()
+    text.add_text("Comment", DISCLAIMER)
+    text.add_text("Window", _window_text(window))
+    with _whole_file(path) as unfinished:
+        Image.fromarray(counts).save(unfinished, format="PNG", pnginfo=text)
+    return path
+
+
+def write_tiff(
+    path: Path, image: NDArray[Any], *, window: tuple[float, float] | None = None
+) -> Path:
+    """Write the values as they are, as float32; with a window, 16 bits as `write_png`.
+
+    Raises:
+        ValueError: if the window's lower end is not below its upper end.
+    """
+    values = np.asarray(image, dtype=np.float32) if window is None else _counts(image, window)
+    text = DISCLAIMER if window is None else f"{DISCLAIMER}; {_window_text(window)}"
+    with _whole_file(path) as unfinished:
+        Image.fromarray(values).save(unfinished, format="TIFF", description=text)
+    return path
+
+
+def _counts(image: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint16]:
     low, high = window
     if not low < high:
         raise ValueError(f"got window {window}; its lower end must be below its upper end")
     levels = np.clip((np.asarray(image, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
-    counts = np.round(levels * 65535).astype(np.uint16)
-    text = PngInfo()
-    text.add_text("Comment", DISCLAIMER)
-    text.add_text("Window", f"black {low:g}, white {high:g}")
-    with _whole_file(path) as unfinished:
-        Image.fromarray(counts).save(unfinished, format="PNG", pnginfo=text)
-    return path
+    return np.round(levels * 65535).astype(np.uint16)
+
+
+def _window_text(window: tuple[float, float]) -> str:
+    return f"black {window[0]:g}, white {window[1]:g}"
 
 
 @contextmanager

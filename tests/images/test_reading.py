@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dexsearch.errors import DataError
 from dexsearch.images.reading import MAX_SIDE_PX, read_image, read_image_size
 
 RAMP = np.arange(12, dtype=np.float32).reshape(3, 4)
+COLOUR_16 = np.zeros((3, 4, 3), dtype=np.uint16)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", ">i2"])
@@ -101,6 +103,11 @@ def save_cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 
 
+def save_pages(path: Path) -> None:
+    first, second = Image.new("L", (4, 4)), Image.new("L", (4, 4))
+    first.save(path, save_all=True, append_images=[second])
+
+
 @pytest.mark.parametrize(
     ("name", "save", "message"),
     [
@@ -123,7 +130,18 @@ def save_cut(path: Path) -> None:
         ("a.png", lambda p: Image.new("RGB", (4, 4), "red").save(p), "colour picture"),
         ("a.png", lambda p: Image.new("L", (MAX_SIDE_PX + 1, 1)).save(p), "at most 8192"),
         ("a.png", lambda p: Image.new("L", (4, 4)).save(p, format="JPEG"), "not a readable PNG"),
-        ("a.tif", save_text, "cannot read '.tif'; known formats: .npy, .png"),
+        ("a.jpg", save_text, "cannot read '.jpg'; known formats: .npy, .png, .tif, .tiff, .dcm"),
+        ("a", save_text, "cannot read 'a file without a suffix'"),
+        ("a.tif", save_text, "not a readable TIFF"),
+        ("a.tif", Path.touch, "not a readable TIFF"),
+        ("a.tif", save_pages, "several pages"),
+        ("a.tif", lambda p: Image.new("RGB", (4, 4), "red").save(p), "colour picture"),
+        ("a.tif", lambda p: Image.new("L", (4, 4)).save(p, format="PNG"), "not a readable TIFF"),
+        ("a.tiff", lambda p: Image.new("L", (MAX_SIDE_PX + 1, 1)).save(p), "at most 8192"),
+        ("a.tif", lambda p: tifffile.imwrite(p, COLOUR_16), "16-bit TIFF stored as 3 channels"),
+        ("a.tif", lambda p: tifffile.imwrite(p, RAMP.astype("f8")), "not a readable TIFF"),
+        ("a.tif", lambda p: tifffile.imwrite(p, np.full((2, 2), 2**31, "u4")), "counts above"),
+        ("a.tif", lambda p: tifffile.imwrite(p, RAMP * np.float32("nan")), "NaN or infinite"),
         ("a.npy", Path.mkdir, "is not a file"),
         ("a.npy", lambda p: None, "does not exist"),
     ],
@@ -160,3 +178,40 @@ def test_the_size_is_read_from_the_header(tmp_path: Path) -> None:
     assert read_image_size(tmp_path / "a.npy") == read_image_size(tmp_path / "a.png") == (3, 4)
     with pytest.raises(DataError, match="does not exist"):
         read_image_size(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u2", "int16", "int32", "float32"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiff_of_8_16_bits_and_float_keeps_every_value(
+    tmp_path: Path, dtype: str, compression: str | None
+) -> None:
+    values = (RAMP * (20 if dtype == "uint8" else 2900)).astype(dtype)
+    order = ">" if dtype.startswith(">") else "<"
+    tifffile.imwrite(tmp_path / "a.tif", values, compression=compression, byteorder=order)
+    assert np.array_equal(read_image(tmp_path / "a.tif"), values.astype(np.float32))
+    assert read_image_size(tmp_path / "a.tif") == (3, 4)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_tiff_that_calls_zero_white_is_turned_round(tmp_path: Path, dtype: str) -> None:
+    values = (RAMP * 20).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
+    expected = np.iinfo(values.dtype).max - values.astype(np.float32)
+    assert np.array_equal(read_image(tmp_path / "a.tif"), expected)
+
+
+def test_a_float_tiff_that_calls_zero_white_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAMP, photometric="miniswhite")
+    with pytest.raises(DataError, match=r"calls zero white|not a readable TIFF"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
+def test_a_cut_tiff_is_refused(tmp_path: Path, compression: str | None, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 65536, (64, 64), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", noise, compression=compression)
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match="not a readable TIFF"):
+        read_image(tmp_path / "a.tif")

@@ -7,7 +7,7 @@ from PIL import Image
 from dexsearch import DISCLAIMER
 from dexsearch.errors import EnvironmentFault
 from dexsearch.images.reading import read_image
-from dexsearch.images.writing import write_npy, write_png
+from dexsearch.images.writing import write_npy, write_png, write_tiff
 
 IMAGE = np.linspace(-1, 4, 35).reshape(5, 7)
 
@@ -21,6 +21,19 @@ def test_png_keeps_the_values_to_half_a_step_of_its_window(tmp_path: Path) -> No
     path = write_png(tmp_path / "bone.png", IMAGE, window=(-1, 4))
     back = read_image(path) / 65535 * 5 - 1
     assert np.abs(back - IMAGE).max() <= 0.51 * 5 / 65535
+
+
+def test_tiff_keeps_the_values_and_says_what_it_is_not_for(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "bone.tif", IMAGE)
+    assert np.array_equal(read_image(path), IMAGE.astype(np.float32))
+    with Image.open(path) as picture:
+        assert picture.tag_v2[270] == DISCLAIMER  # type: ignore[attr-defined]
+
+
+def test_a_tiff_with_a_window_holds_the_counts_of_the_png(tmp_path: Path) -> None:
+    tiff = write_tiff(tmp_path / "bone.tif", IMAGE, window=(-1, 4))
+    png = write_png(tmp_path / "bone.png", IMAGE, window=(-1, 4))
+    assert np.array_equal(read_image(tiff), read_image(png))
 
 
 def test_values_outside_the_window_become_black_or_white(tmp_path: Path) -> None:
