@@ -1,0 +1,106 @@
+"""Laws of the signal-difference-to-noise ratio."""
+
+import math
+
+import pytest
+import torch
+
+from dexsearch.training.sdnr import (
+    Regions,
+    high_pass,
+    local_mean,
+    rib_regions,
+    tumour_regions,
+    visibility,
+)
+
+SIZE_PX = 96
+PIXEL_MM = 3.0
+MASK = torch.ones(1, SIZE_PX, SIZE_PX, dtype=torch.bool)
+CENTRE = torch.tensor([47.5])
+
+
+def tumour() -> Regions:
+    return tumour_regions(CENTRE, CENTRE, torch.tensor([20.0]), MASK)
+
+
+def two_exposures(image: torch.Tensor, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    one, two = (image + sigma * torch.randn(image.shape, generator=rng) for _ in range(2))
+    return one, two
+
+
+def disc(value: float) -> torch.Tensor:
+    return torch.where(tumour().signal, value, 0.0)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_ratio_is_the_contrast_over_the_noise(sign: float) -> None:
+    seen = visibility(*two_exposures(disc(0.5 * sign), 0.1), tumour(), pixel_mm=PIXEL_MM)
+    assert seen.difference.item() == pytest.approx(0.5 * sign, abs=0.02)
+    assert seen.quantum.item() == pytest.approx(5.0, rel=0.1)
+    assert seen.anatomy.item() == pytest.approx(5.0, rel=0.1)
+
+
+def test_halving_the_noise_doubles_the_quantum_limited_ratio() -> None:
+    noisy = visibility(*two_exposures(disc(1.0), 0.1), tumour(), pixel_mm=PIXEL_MM)
+    quiet = visibility(*two_exposures(disc(1.0), 0.05), tumour(), pixel_mm=PIXEL_MM)
+    assert quiet.quantum.item() == pytest.approx(2 * noisy.quantum.item(), rel=0.02)
+
+
+def test_structures_in_the_background_limit_only_the_anatomical_ratio() -> None:
+    stripes = torch.sin(torch.arange(SIZE_PX) * 1.3).expand(1, SIZE_PX, SIZE_PX)
+    plain = visibility(*two_exposures(disc(1.0), 0.05), tumour(), pixel_mm=PIXEL_MM)
+    crossed = visibility(*two_exposures(disc(1.0) + stripes, 0.05), tumour(), pixel_mm=PIXEL_MM)
+    assert crossed.quantum.item() == pytest.approx(plain.quantum.item(), rel=0.1)
+    assert crossed.anatomy.item() < 0.2 * plain.anatomy.item()
+
+
+def test_units_and_a_common_offset_do_not_matter() -> None:
+    one, two = two_exposures(disc(1.0), 0.1)
+    first = visibility(one, two, tumour(), pixel_mm=PIXEL_MM)
+    second = visibility(7 * one + 3, 7 * two + 3, tumour(), pixel_mm=PIXEL_MM)
+    assert second.quantum.item() == pytest.approx(first.quantum.item(), rel=1e-3)
+    assert second.anatomy.item() == pytest.approx(first.anatomy.item(), rel=1e-3)
+
+
+def test_a_shading_across_the_image_is_no_signal() -> None:
+    ramp = torch.linspace(0, 10, SIZE_PX).expand(1, SIZE_PX, SIZE_PX)
+    seen = visibility(*two_exposures(ramp, 0.01), tumour(), pixel_mm=PIXEL_MM)
+    assert abs(seen.difference.item()) < 0.02
+
+
+def test_ribs_lie_over_the_lungs_and_spaces_between_them() -> None:
+    rows = torch.arange(SIZE_PX).view(-1, 1).expand(SIZE_PX, SIZE_PX)
+    columns = rows.T
+    rib = (rows % 10 < 4).float()
+    spine = (columns > 60).float()
+    soft = 10 + 10 * spine
+    regions = rib_regions(soft[None], (rib + 2 * spine)[None], MASK, pixel_mm=PIXEL_MM)
+    assert regions.signal.any()
+    assert regions.background.any()
+    assert not (regions.signal & regions.background).any()
+    assert (rib[regions.signal[0]] == 1).all()
+    assert (rib[regions.background[0]] == 0).all()
+    assert (columns[regions.signal[0]] < 66).all()
+    assert not regions.signal[0, :3].any(), "the rim of the body is left out"
+
+
+def test_a_view_without_the_structure_has_no_ratio() -> None:
+    nothing = Regions(signal=torch.zeros_like(MASK), background=MASK)
+    seen = visibility(*two_exposures(disc(1.0), 0.1), nothing, pixel_mm=PIXEL_MM)
+    assert math.isnan(seen.quantum.item())
+
+
+def test_one_exposure_given_twice_is_refused() -> None:
+    one, _ = two_exposures(disc(1.0), 0.1)
+    with pytest.raises(ValueError, match="the same exposure twice"):
+        visibility(one, one, tumour(), pixel_mm=PIXEL_MM)
+
+
+def test_what_is_constant_in_the_mask_has_no_detail_whatever_lies_outside() -> None:
+    mask = torch.zeros_like(MASK)
+    mask[:, 20:70, 20:70] = True
+    image = torch.where(mask, 4.0, 100.0)
+    assert high_pass(image, mask, sigma_px=3.0).abs().max() < 1e-4
+    assert local_mean(image, mask, sigma_px=3.0)[mask].allclose(torch.tensor(4.0))
