@@ -1,222 +1,230 @@
-"""A CT in Hounsfield units as a two-basis volume.
+"""CTs in Hounsfield units as a two-basis volume: one CT, or several of one patient.
 
-    mu = mu_water (1 + HU / 1000)
-    HU <= 150   all soft tissue, its density scaled
-    HU > 150    bone fraction (HU - 150) / (HU_cortical - 150), the rest soft tissue
-
-Both mu and HU_cortical are those of the CT's own tube voltage, so mu is reproduced exactly there.
-The split is continuous: hard labels would leave the spine in the soft image. Contrast agent above
-150 HU counts as bone.
+path -> reader (scan_readers) -> HU in our axes -> body without the table (body)
+     -> fractions of both bases (two_bases) -> cubes (resampling) -> Subject
 """
 
-import gzip
 import hashlib
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
-import nibabel
 import numpy as np
-from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from dexsearch.errors import DataError
-from dexsearch.physics.attenuation import cortical_bone_hu, effective_attenuation_per_cm
-from dexsearch.volumes.subject import Subject
-
-BONE_FROM_HU = 150.0
-AIR_BELOW_HU = -500.0
-BODY_ABOVE_HU = -400.0
-NIFTI_ENDINGS = (".nii.gz", ".nii")
-VOXEL_RANGE_MM = (0.1, 20.0)
-CHUNK_BYTES = 2**20
-HOUNSFIELD_HINT = (
-    "give a CT in Hounsfield units (air about -1000, water 0); convert the series "
-    "with its rescale slope and intercept"
+from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.physics.attenuation import HIGHEST_KVP, LOWEST_KVP
+from dexsearch.volumes.body import body_mask
+from dexsearch.volumes.resampling import CubicGrid
+from dexsearch.volumes.scan import (
+    ScanReader,
+    Voxels,
+    refuse_other_grid,
+    refuse_what_is_not_hu,
 )
+from dexsearch.volumes.scan_readers import open_scan, scan_name
+from dexsearch.volumes.subject import Subject
+from dexsearch.volumes.two_bases import (
+    SMALLEST_KVP_RANGE,
+    all_soft,
+    decompose,
+    two_bases,
+    without_negatives,
+)
+
+__all__ = [
+    "body_mask",
+    "ct_contrast_agent",
+    "ct_extent_mm",
+    "ct_kvp",
+    "ct_name",
+    "ct_sha256",
+    "load_ct",
+    "two_bases",
+]
+
+DEFAULT_KVP = 120.0
 
 
 def ct_name(path: Path) -> str:
-    """Return the subject's name: the file's name without its ending."""
-    for ending in NIFTI_ENDINGS:
-        if path.name.endswith(ending):
-            return path.name.removesuffix(ending)
-    raise DataError(f"{path} is not a NIfTI file", hint="give a .nii or .nii.gz file")
+    """Return the subject's name: the file's name without its ending, or the series' folder.
+
+    Raises:
+        DataError: if the path can be no CT.
+    """
+    return scan_name(path)
 
 
 def ct_extent_mm(path: Path) -> tuple[float, float, float]:
-    """Return the extent from head to feet, front to back and right to left; reads the header."""
-    image = _open(path)
-    stored = [n * size for n, size in zip(image.shape[:3], _spacing_mm(image), strict=True)]
-    axes = _patient_axes(image)
-    right, front, up = (stored[axes.index(axis)] for axis in range(3))
+    """Return the extent from head to feet, front to back and right to left; reads headers only.
+
+    Raises:
+        DataError: if the CT is missing or its headers are not those of one sound volume.
+    """
+    header = open_scan(path).header
+    up, front, right = (n * mm for n, mm in zip(header.shape, header.spacing_mm, strict=True))
     return up, front, right
 
 
+def ct_kvp(path: Path) -> float | None:
+    """Return the tube voltage that the CT's headers tell, None where they tell none.
+
+    Raises:
+        DataError: as `ct_extent_mm`.
+    """
+    return open_scan(path).header.kvp
+
+
+def ct_contrast_agent(path: Path) -> str | None:
+    """Return the contrast agent that the CT's headers name, None where they name none.
+
+    Raises:
+        DataError: as `ct_extent_mm`.
+    """
+    return open_scan(path).header.contrast_agent
+
+
 def ct_sha256(path: Path) -> str:
-    """Return the sha256 of the unpacked file, so that packing again does not change it."""
-    _open(path)
-    whole = hashlib.sha256()
-    with _damage_told(path), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            whole.update(chunk)
+    """Return the sha256 of the voxels in our axes and their spacing.
+
+    So packing, renaming, another order of the slices or another format does not change it.
+
+    Raises:
+        DataError: if the CT is missing, damaged or not one sound volume.
+    """
+    reader = open_scan(path)
+    spacing = " ".join(f"{mm:.3f}" for mm in reader.header.spacing_mm)
+    whole = hashlib.sha256(f"{reader.header.shape} {spacing} ".encode())
+    values = reader.values()
+    little = values.dtype.newbyteorder("<")
+    for row in values:
+        whole.update(np.ascontiguousarray(row, dtype=little).tobytes())
     return whole.hexdigest()
 
 
-def load_ct(path: Path, *, kvp: float = 120.0, voxel_mm: float | None = None) -> Subject:
-    """Read a NIfTI CT, take the table away, and split it into the two bases.
+def load_ct(
+    sources: Sequence[Path] | Path,
+    *,
+    kvp: float | Sequence[float] | None = None,
+    voxel_mm: float | None = None,
+    bone_mask: Path | None = None,
+) -> Subject:
+    """Read a CT, or several of one patient, take the table away, and split into the two bases.
 
     Args:
-        path: a `.nii` or `.nii.gz` file in Hounsfield units, any axis order.
-        kvp: the CT's tube voltage, 60..140.
-        voxel_mm: side of the cubic voxels; None: the file's finest spacing. Never finer than
-            the file.
+        sources: DICOM folders or volumes in Hounsfield units, in any axis order; several are one
+            patient at different tube voltages on one grid.
+        kvp: the tube voltages, 60..140, one per CT; None: what the headers tell, else 120 for a
+            single CT.
+        voxel_mm: side of the cubic voxels; None: the finest spacing. Never finer than that.
+        bone_mask: a volume of 0 and 1 on the CT's grid; where it is 0 there is no bone, which
+            keeps contrast agent and calcified leads out.
 
     Raises:
-        DataError: if the file is missing, unreadable, not three-dimensional or not a CT.
+        DataError: if a file is missing, damaged, no CT, or on another grid.
+        ConfigurationError: if the tube voltages are unknown, out of range or too alike.
     """
-    header = _open(path)
-    with _damage_told(path):
-        _check_gzip(path)
-        image = nibabel.as_closest_canonical(header)  # type: ignore[no-untyped-call]
-        hu = np.asarray(image.dataobj, dtype=np.float32)
-    hu = hu.reshape(hu.shape[:3])
-    _refuse_what_is_not_hu(path, hu)
-    # Canonical axes run left to right, back to front, feet to head; ours the other way round.
-    hu = np.ascontiguousarray(hu.transpose(2, 1, 0)[::-1, ::-1, ::-1])
-    hu[~body_mask(hu)] = -1000.0
-    soft, bone = two_bases(hu, kvp=kvp)
-    spacing = _spacing_mm(image)[::-1]
-    side = max(min(spacing), voxel_mm or 0.0)
+    paths = [sources] if isinstance(sources, Path) else list(sources)
+    if not paths:
+        raise DataError("got no CT", hint="give at least one")
+    readers = [open_scan(path) for path in paths]
+    voltages = _voltages(readers, kvp)
+    for reader in readers[1:]:
+        refuse_other_grid(reader.path, reader.header, readers[0].path, readers[0].header)
+    region = _bone_region(bone_mask, readers[0]) if bone_mask is not None else None
+    scans = [_hounsfield(reader) for reader in readers]
+    header = readers[0].header
+    side = max(min(header.spacing_mm), voxel_mm or 0.0)
+    split = _Split(scans, voltages, body_mask(*scans), region)
+    grid = CubicGrid(header.shape, header.spacing_mm, side)
+    soft, bone, *relative = grid.resampled(split.rows)
+    if relative:
+        soft, bone = without_negatives(soft, bone, kvp=voltages)
     return Subject(
-        name=ct_name(path),
-        soft=_cubic(soft, spacing, side),
-        bone=_cubic(bone, spacing, side),
+        name=ct_name(paths[0]),
+        soft=soft,
+        bone=bone,
         voxel_mm=side,
+        scans=dict(zip(voltages, relative, strict=False)),
     )
 
 
-def two_bases(
-    hu: NDArray[np.float32], *, kvp: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Split Hounsfield numbers into fractions of soft tissue and cortical bone.
+class _Split:
+    """The fractions of a few slices at a time, and the relative attenuation of several CTs."""
 
-    Raises:
-        ValueError: if the tube voltage lies outside 60..140 kVp.
-    """
-    mu_water = effective_attenuation_per_cm("water", kvp)
-    water_in_soft = mu_water / effective_attenuation_per_cm("soft_tissue", kvp)
-    water_in_bone = mu_water / effective_attenuation_per_cm("cortical_bone", kvp)
-    cortical_hu = cortical_bone_hu(kvp)
-    relative = np.maximum(1.0 + hu / 1000.0, 0.0)
-    share = np.clip((hu - BONE_FROM_HU) / (cortical_hu - BONE_FROM_HU), 0.0, 1.0)
-    bone = np.where(hu > cortical_hu, relative * water_in_bone, share)
-    soft = np.where(share > 0.0, (1.0 - share) * (1.0 + BONE_FROM_HU / 1000.0), relative)
-    return (soft * water_in_soft).astype(np.float32), bone.astype(np.float32)
+    def __init__(
+        self,
+        scans: Sequence[Voxels],
+        kvp: Sequence[float],
+        body: NDArray[np.bool_],
+        bone_region: NDArray[np.bool_] | None,
+    ) -> None:
+        self._scans, self._kvp = scans, kvp
+        self._body, self._bone_region = body, bone_region
 
-
-def body_mask(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return the largest body above -400 HU, holes filled slice by slice; leaves the table out."""
-    labels, n_parts = ndimage.label(hu > BODY_ABOVE_HU)
-    if n_parts == 0:
-        return np.zeros(hu.shape, dtype=np.bool_)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    body = labels == int(sizes.argmax())
-    return np.stack([ndimage.binary_fill_holes(row) for row in body])
+    def rows(self, rows: slice) -> tuple[NDArray[np.float32], ...]:
+        hu = [np.where(self._body[rows], scan[rows], np.float32(-1000)) for scan in self._scans]
+        relative = [np.maximum(1.0 + one / np.float32(1000), np.float32(0)) for one in hu]
+        if len(hu) == 1:
+            soft, bone = two_bases(hu[0], kvp=self._kvp[0])
+        else:
+            soft, bone = decompose(relative, kvp=self._kvp)
+        if self._bone_region is not None:
+            inside = self._bone_region[rows]
+            soft = np.where(inside, soft, all_soft(relative, kvp=self._kvp))
+            bone = np.where(inside, bone, np.float32(0))
+        return (soft, bone) if len(hu) == 1 else (soft, bone, *relative)
 
 
-def _open(path: Path) -> SpatialImage:
-    ct_name(path)
-    if not path.is_file():
-        raise DataError(f"no such CT: {path}", hint="check the path")
-    try:
-        image = cast("SpatialImage", nibabel.load(path))
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{path} is not a readable NIfTI file: {reason}") from None
-    if len(image.shape) < 3 or any(size > 1 for size in image.shape[3:]) or min(image.shape) < 1:
+def _hounsfield(reader: ScanReader) -> Voxels:
+    values = reader.values()
+    refuse_what_is_not_hu(reader.path, values)
+    return values
+
+
+def _bone_region(path: Path, ct: ScanReader) -> NDArray[np.bool_]:
+    reader = open_scan(path)
+    refuse_other_grid(path, reader.header, ct.path, ct.header)
+    values = reader.values()
+    region = np.asarray(values == 1, dtype=np.bool_)
+    wrong = values[(values != 0) & ~region]
+    if wrong.size:
         raise DataError(
-            f"{path} has the shape {'x'.join(map(str, image.shape))}; a CT volume has three axes",
-            hint="give one volume, not a slice, a colour image or a time series",
+            f"{path} holds {wrong.size} values such as {wrong[0]:g}; a bone mask holds 0 and 1",
+            hint="write bone as 1 and everything else as 0",
         )
-    zooms = _spacing_mm(image)
-    low, high = VOXEL_RANGE_MM
-    if not all(low <= size <= high for size in zooms):
+    if not region.any():
         raise DataError(
-            f"{path} has voxels of {' x '.join(f'{size:g}' for size in zooms)} mm; allowed are "
-            f"{low:g}..{high:g} mm",
-            hint="correct the voxel size in the file's header",
+            f"{path} marks no voxel as bone",
+            hint="write bone as 1, or leave the bone mask out",
         )
-    if sorted(_patient_axes(image)) != [0, 1, 2]:
-        raise DataError(
-            f"{path} does not say how its axes lie in the patient (its affine has no three axes)",
-            hint="convert the series again, with its orientation",
+    return region
+
+
+def _voltages(readers: Sequence[ScanReader], kvp: float | Sequence[float] | None) -> list[float]:
+    """Return one tube voltage per CT, what the caller gave before what the headers tell."""
+    names = ", ".join(str(reader.path) for reader in readers)
+    if kvp is None:
+        told = [reader.header.kvp for reader in readers]
+        if len(told) == 1 and told[0] is None:
+            told = [DEFAULT_KVP]
+    else:
+        told = [float(one) for one in kvp] if isinstance(kvp, Sequence) else [float(kvp)]
+    known = [one for one in told if one is not None]
+    given = ", ".join("unknown" if one is None else f"{one:g}" for one in told)
+    if len(known) != len(readers):
+        wrong = "one known tube voltage per CT is needed"
+    elif not all(LOWEST_KVP <= one <= HIGHEST_KVP for one in known):
+        wrong = f"the tables hold {LOWEST_KVP:g}..{HIGHEST_KVP:g} kVp"
+    elif len(known) > 1 and (
+        len(set(known)) < len(known) or max(known) - min(known) < SMALLEST_KVP_RANGE
+    ):
+        wrong = (
+            "CTs of one patient must differ in tube voltage, lowest and highest by "
+            f"{SMALLEST_KVP_RANGE:g} kV"
         )
-    return image
-
-
-def _patient_axes(image: SpatialImage) -> list[float]:
-    """Return the patient's axis (0 right, 1 front, 2 head) of every stored axis."""
-    orientation = nibabel.orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
-    return [float(axis) for axis in orientation[:, 0]]
-
-
-@contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    """Tell a file that breaks off or does not unpack as what it is."""
-    try:
-        yield
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="copy the file again") from None
-
-
-def _check_gzip(path: Path) -> None:
-    """Read a packed file to its end, where its checksum stands; nibabel stops before."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            while stream.read(CHUNK_BYTES):
-                pass
-
-
-def _spacing_mm(image: SpatialImage) -> tuple[float, ...]:
-    return tuple(float(size) for size in image.header.get_zooms()[:3])
-
-
-def _refuse_what_is_not_hu(path: Path, hu: NDArray[np.float32]) -> None:
-    if not np.isfinite(hu).all():
-        n_bad = int(hu.size - np.isfinite(hu).sum())
-        raise DataError(
-            f"{path} holds {n_bad} values that are NaN or infinite", hint=HOUNSFIELD_HINT
-        )
-    low, high = float(hu.min()), float(hu.max())
-    if low > AIR_BELOW_HU or high < BODY_ABOVE_HU:
-        raise DataError(
-            f"{path} holds values from {low:g} to {high:g}; a chest CT in Hounsfield units has "
-            f"air below {AIR_BELOW_HU:g} and tissue above {BODY_ABOVE_HU:g}",
-            hint=HOUNSFIELD_HINT,
-        )
-
-
-def _cubic(
-    fraction: NDArray[np.float32], spacing_mm: tuple[float, ...], side_mm: float
-) -> NDArray[np.float32]:
-    """Resample to cubic voxels, smoothing first where an axis becomes coarser."""
-    factors = [size / side_mm for size in spacing_mm]
-    if all(abs(factor - 1.0) < 1e-3 for factor in factors):
-        return fraction
-    sigma = [0.4 * np.sqrt(max((1.0 / factor) ** 2 - 1.0, 0.0)) for factor in factors]
-    smooth = ndimage.gaussian_filter(fraction, sigma, mode="nearest")
-    n_out = [max(1, round(n * factor)) for n, factor in zip(fraction.shape, factors, strict=True)]
-    scale = [1.0 / factor for factor in factors]
-    offset = [
-        0.5 * (n - 1) - 0.5 * (m - 1) * step
-        for n, m, step in zip(fraction.shape, n_out, scale, strict=True)
-    ]
-    resampled = ndimage.affine_transform(
-        smooth, scale, offset, output_shape=tuple(n_out), order=1, mode="nearest"
+    else:
+        return known
+    raise ConfigurationError(
+        f"{names}: tube voltage {given} kVp; {wrong}",
+        hint="give the tube voltages in the order of the CTs, as with --ct-kvp 80,140",
     )
-    return np.asarray(resampled, dtype=np.float32)

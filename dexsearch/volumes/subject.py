@@ -1,6 +1,7 @@
 """One body as two basis volumes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,3 +22,6 @@ class Subject:
     tumour_centre_mm: tuple[float, float, float] | None = None
     """From the volume's centre along the three axes; None where it is not known."""
     tumour_diameter_mm: float | None = None
+    scans: Mapping[float, NDArray[np.float32]] = field(default_factory=dict)
+    """Relative attenuation 1 + HU / 1000 of the CTs behind it by tube voltage in kVp, on the same
+    grid, air instead of the table, never below 0; empty unless several CTs were read."""

@@ -128,8 +128,12 @@ def test_absurd_voxels_are_refused(tmp_path: Path) -> None:
 def test_files_that_are_missing_cut_or_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such CT"):
         load_ct(tmp_path / "gone.nii.gz")
-    with pytest.raises(DataError, match="not a NIfTI file"):
+    with pytest.raises(DataError, match="no such CT"):
         load_ct(tmp_path / "picture.png")
+    (tmp_path / "picture.png").write_text("not a volume")
+    with pytest.raises(DataError, match="no volume that can be read") as refusal:
+        load_ct(tmp_path / "picture.png")
+    assert "a folder with a DICOM series" in str(refusal.value.hint)
     (tmp_path / "text.nii").write_text("not a volume")
     with pytest.raises(DataError, match="not a readable NIfTI file"):
         load_ct(tmp_path / "text.nii")
