@@ -9,25 +9,41 @@ once; sampled twice a second. The command's own exit code is passed on.
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 INTERVAL_S = 0.5
 
 
-def main() -> int:
-    """Run the command of the arguments and print what it took."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a command took."""
+
+    seconds: float
+    peak_gib: float
+    exit_code: int
+
+
+def measured(command: Sequence[str]) -> Measured:
+    """Run a command to its end and look at its memory twice a second."""
     begin = time.monotonic()
     peak_bytes = 0
     members: set[int] = set()
-    with subprocess.Popen(sys.argv[1:]) as command:
-        members.add(command.pid)
-        while command.poll() is None:
+    with subprocess.Popen(command) as process:
+        members.add(process.pid)
+        while process.poll() is None:
             members |= _descendants(members)
             peak_bytes = max(peak_bytes, sum(map(_pss_bytes, members)))
             time.sleep(INTERVAL_S)
-    seconds = time.monotonic() - begin
-    print(f"{' '.join(sys.argv[1:])}: {seconds:.0f} s, peak {peak_bytes / 2**30:.2f} GiB")
-    return command.returncode
+    return Measured(time.monotonic() - begin, peak_bytes / 2**30, process.returncode)
+
+
+def main() -> int:
+    """Run the command of the arguments and print what it took."""
+    took = measured(sys.argv[1:])
+    print(f"{' '.join(sys.argv[1:])}: {took.seconds:.0f} s, peak {took.peak_gib:.2f} GiB")
+    return took.exit_code
 
 
 def _descendants(members: set[int]) -> set[int]:
