@@ -1,0 +1,158 @@
+"""Path lengths by a compiled ray march: the same method as torch's, several times faster.
+
+Both volumes lie interleaved in memory, so that one fetch serves both. Rays only march through the
+box that holds anything. Rows of the image are shared out to as many Python threads as torch is
+set to (the compiled code runs without the interpreter's lock): a worker process that sets
+OMP_NUM_THREADS=1 before it imports torch gets one thread; numba's own threads are never started.
+
+Needs numba, the extra `fast`. Compiled code is kept beside this file, or in the user's cache
+folder where the package cannot be written to; NUMBA_CACHE_DIR names another place.
+"""
+
+import inspect
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dexsearch.physics.geometry import Detector, Pose, detector_rays, joseph_axis
+from dexsearch.physics.projector import Projector, VolumePair
+
+ROWS_PER_TASK = 8
+MARGIN_BEFORE, MARGIN_AFTER = 1, 2
+"""Empty voxels around the box, so that no sample needs a check; one to spare for rounding."""
+
+
+class FastProjector(Projector):
+    """Joseph's method, ray by ray, on the CPU."""
+
+    def __init__(self, pair: VolumePair) -> None:
+        """Interleave the filled part of both volumes, 8 bytes a voxel."""
+        shape = pair.first.shape
+        padded = [n + MARGIN_BEFORE + MARGIN_AFTER for n in shape]
+        voxels = np.zeros((*padded, 2), dtype=np.float32)
+        d0, d1, d2 = (slice(MARGIN_BEFORE, MARGIN_BEFORE + n) for n in shape)
+        voxels[d0, d1, d2, 0] = pair.first
+        voxels[d0, d1, d2, 1] = pair.second
+        self._voxels = voxels.reshape(-1)
+        self._strides = np.array([2 * padded[1] * padded[2], 2 * padded[2], 2])
+        self._shape = np.array(shape)
+        self._voxel_mm = pair.voxel_mm
+        middle = (np.array(shape) - 1) / 2 + MARGIN_BEFORE
+        self._middle = middle - np.array(pair.centre_mm) / pair.voxel_mm
+
+    def ray_lengths_cm(
+        self, pose_deg: Pose, detector: Detector
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return both lengths of every ray; runs on as many threads as torch is set to."""
+        rays = detector_rays(detector, pose_deg)
+        along = joseph_axis(rays)
+        axes = np.array([along, *(axis for axis in range(3) if axis != along)])
+        n_rows, n_columns = rays.origin_mm.shape[:2]
+        lengths = np.zeros((2, n_rows, n_columns), dtype=np.float32)
+
+        def march_rows(first: int) -> None:
+            _compiled_march(
+                self._voxels, self._strides[axes], self._shape[axes], self._middle[axes],
+                self._voxel_mm, axes, rays.origin_mm, rays.direction,
+                first, min(first + ROWS_PER_TASK, n_rows), lengths,
+            )  # fmt: skip
+
+        starts = range(0, n_rows, ROWS_PER_TASK)
+        n_threads = min(torch.get_num_threads(), len(starts))
+        if n_threads == 1:
+            for first in starts:
+                march_rows(first)
+        else:
+            with ThreadPoolExecutor(n_threads) as pool:
+                list(pool.map(march_rows, starts))
+        return lengths[0], lengths[1]
+
+
+def _march(
+    voxels: NDArray[np.float32],
+    strides: NDArray[np.int64],
+    shape: NDArray[np.int64],
+    middle: NDArray[np.float64],
+    voxel_mm: float,
+    axes: NDArray[np.int64],
+    origin_mm: NDArray[np.float64],
+    direction: NDArray[np.float64],
+    first_row: int,
+    end_row: int,
+    lengths: NDArray[np.float32],
+) -> None:
+    """Fill some rows of `lengths`; the first of `axes` is the one that the rays follow.
+
+    Positions are in voxels of the padded box; `strides`, `shape` (of the box alone) and `middle`
+    (the rays' origin) are ordered as `axes`.
+    """
+    along, row, column = axes
+    step_k, step_r = np.uint64(strides[0]), np.uint64(strides[1])
+    step_c, second = np.uint64(strides[2]), np.uint64(1)
+    for i in range(first_row, end_row):
+        for j in range(origin_mm.shape[1]):
+            slope_r = direction[i, j, row] / direction[i, j, along]
+            slope_c = direction[i, j, column] / direction[i, j, along]
+            depth = origin_mm[i, j, along] / voxel_mm + middle[0]
+            start_r = origin_mm[i, j, row] / voxel_mm + middle[1] - depth * slope_r
+            start_c = origin_mm[i, j, column] / voxel_mm + middle[2] - depth * slope_c
+            # The slices at which the ray lies within the box and half a voxel around it.
+            low, high = 1.0, float(shape[0])
+            for start, slope, end in (
+                (start_r, slope_r, shape[1] + 1.0),
+                (start_c, slope_c, shape[2] + 1.0),
+            ):
+                if abs(slope) > 1e-9:
+                    low = max(low, min(-start / slope, (end - start) / slope))
+                    high = min(high, max(-start / slope, (end - start) / slope))
+                elif start <= 0.0 or start >= end:
+                    high = 0.0
+            if high < low:
+                continue
+            sum_first = sum_second = np.float32(0.0)
+            start_r32, slope_r32 = np.float32(start_r), np.float32(slope_r)
+            start_c32, slope_c32 = np.float32(start_c), np.float32(slope_c)
+            for k in range(int(np.ceil(low)), int(np.floor(high)) + 1):
+                r = start_r32 + np.float32(k) * slope_r32
+                c = start_c32 + np.float32(k) * slope_c32
+                whole_r, whole_c = np.int32(r), np.int32(c)
+                part_r, part_c = r - np.float32(whole_r), c - np.float32(whole_c)
+                # Unsigned, because the compiler then need not look for negative indices.
+                a = np.uint64(k) * step_k + np.uint64(whole_r) * step_r
+                a += np.uint64(whole_c) * step_c
+                b = a + step_r
+                weight_11 = part_r * part_c
+                weight_10, weight_01 = part_r - weight_11, part_c - weight_11
+                weight_00 = np.float32(1.0) - part_r - weight_01
+                sum_first += (
+                    weight_00 * voxels[a]
+                    + weight_01 * voxels[a + step_c]
+                    + weight_10 * voxels[b]
+                    + weight_11 * voxels[b + step_c]
+                )
+                sum_second += (
+                    weight_00 * voxels[a + second]
+                    + weight_01 * voxels[a + step_c + second]
+                    + weight_10 * voxels[b + second]
+                    + weight_11 * voxels[b + step_c + second]
+                )
+            per_slice_cm = 0.1 * voxel_mm * np.sqrt(1.0 + slope_r * slope_r + slope_c * slope_c)
+            lengths[0, i, j] = sum_first * per_slice_cm
+            lengths[1, i, j] = sum_second * per_slice_cm
+
+
+def _compile(function: Callable[..., None]) -> Any:  # noqa: ANN401  (numba has no types)
+    """Compile at the first call; kept on disk unless no folder for that can be written to."""
+    plain = inspect.unwrap(function)  # what checks types at run time cannot be compiled
+    try:
+        return numba.njit(plain, nogil=True, fastmath=True, cache=True)
+    except RuntimeError:  # numba found no place for its cache
+        return numba.njit(plain, nogil=True, fastmath=True)
+
+
+_compiled_march = _compile(_march)
