@@ -65,6 +65,14 @@ class ImagingConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _recipe_is_parallel(self) -> Self:
+        if self.targets == "xray-gan" and self.geometry == "cone":
+            raise ValueError(
+                "targets xray-gan are sums along parallel rays; use geometry parallel"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _recipe_has_no_dose(self) -> Self:
         if self.targets == "xray-gan" and self.target_dose_mas is not None:
             raise ValueError(
@@ -118,6 +126,12 @@ class CtDataConfig(ImagingConfig):
 
     parity: bool = False
     """Rotate with xray_GAN's three scipy calls, for comparison; slow."""
+
+    @model_validator(mode="after")
+    def _parity_is_parallel(self) -> Self:
+        if self.parity and self.geometry == "cone":
+            raise ValueError("parity turns the volume and sums it; use geometry parallel")
+        return self
 
 
 def checked(model: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
