@@ -1,7 +1,8 @@
 """The journal of a dataset that is being written: what is safely on the disk, batch by batch.
 
-The first line is the layout. Each further line is one batch, written after the bytes of its
-images were flushed. A torn last line is cut off on opening, so its batch is made again.
+One line, an object, is the layout; it stands before the first batch with an image. Each other
+line, a list, is one batch, written after the bytes of its images were flushed. A torn last line
+is cut off on opening, so its batch is made again.
 """
 
 import json
@@ -55,7 +56,7 @@ class Journal:
         self._file.truncate(size)
 
     def write_layout(self, layout: Layout) -> None:
-        """Write the first line."""
+        """Record the layout, once."""
         self._append(asdict(layout))
 
     def write_batch(self, batch: Sequence[JournalEntry]) -> None:
@@ -92,7 +93,7 @@ def _read(path: Path) -> tuple[JournalContents, int]:
             if not line.endswith(b"\n"):
                 break
             value = json.loads(line)
-            if layout is None:
+            if isinstance(value, dict):
                 layout = _layout_from(value)
             else:
                 batches.append(tuple(_entry_from(entry) for entry in value))

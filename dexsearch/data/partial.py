@@ -23,18 +23,24 @@ WRITING = ".writing"
 
 
 class PartialFolder:
-    """The partial folder of one dataset, held by this process."""
+    """The partial folder of one dataset, held by this process.
 
-    def __init__(self, final: Path) -> None:
+    Attributes:
+        final: what it becomes.
+        is_kept: whether it stays after an interruption, and so keeps a journal.
+    """
+
+    def __init__(self, final: Path, *, is_kept: bool) -> None:
         self.final = final
+        self.is_kept = is_kept
         self.path = final.with_name(f"{final.name}.partial")
         self.journal = self.path / WRITING / "journal"
         self._request = self.path / WRITING / "request"
 
-    def begin(self, request: Mapping[str, Any], *, keep: bool) -> None:
-        """Prepare for a request: empty the folder, or `keep` what the same request left there."""
+    def begin(self, request: Mapping[str, Any]) -> None:
+        """Prepare for a request: empty the folder, or keep what the same request left there."""
         text = json.dumps(dict(request), sort_keys=True, indent=1).encode() + b"\n"
-        if keep and self._request.is_file() and self._request.read_bytes() == text:
+        if self.is_kept and self._request.is_file() and self._request.read_bytes() == text:
             return
         self._clear()
         write_durably(self._request, text)
@@ -49,7 +55,9 @@ class PartialFolder:
 
     def finish(self) -> None:
         """Give the folder its final name; nothing of the writing stays in it."""
-        flush_folder(self.path)
+        for folder in (*self.path.iterdir(), self.path):
+            if folder.is_dir() and folder.name != WRITING:
+                flush_folder(folder)
         self.path.rename(self.final)
         flush_folder(self.final.parent)
         shutil.rmtree(self.final / WRITING, ignore_errors=True)
@@ -60,13 +68,13 @@ class PartialFolder:
 
 
 @contextmanager
-def held_partial(final: Path) -> Iterator[PartialFolder]:
+def held_partial(final: Path, *, is_kept: bool) -> Iterator[PartialFolder]:
     """Hold the partial folder of `final`; a crashed writer's is free at once.
 
     Raises:
         EnvironmentFault: if a living process holds it, or the file system has no locks.
     """
-    partial = PartialFolder(final)
+    partial = PartialFolder(final, is_kept=is_kept)
     lock = partial.path / WRITING / "lock"
     descriptor = _lock(lock)
     # The last holder may have renamed or deleted the folder between our opening and locking.

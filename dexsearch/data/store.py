@@ -102,13 +102,14 @@ def write_dataset(
             "origin": asdict(origin),
         }
     )
-    with disk_faults(path), held_partial(path) as partial:
+    is_kept = callable(samples)
+    with disk_faults(path), held_partial(path, is_kept=is_kept) as partial:
         if path.is_dir() and any(path.iterdir()):  # finished by another process just now
             partial.discard()
             return _same_dataset(path, origin)
         batches = samples if callable(samples) else _batches_of(samples)
         try:
-            partial.begin(request, keep=callable(samples))
+            partial.begin(request)
             written = write_arrays(
                 partial, batches, split, units=units, leave_out_unusable=leave_out_unusable
             )
@@ -116,7 +117,7 @@ def write_dataset(
             write_durably(partial.path / MANIFEST_NAME, manifest.to_json().encode())
             partial.finish()
         except BaseException as error:
-            if isinstance(error, DataError) or not callable(samples):
+            if isinstance(error, DataError) or not is_kept:
                 partial.discard()
             raise
     return open_dataset(path)

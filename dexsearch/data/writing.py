@@ -62,6 +62,7 @@ def write_arrays(
     with Journal(partial.journal) as journal, ExitStack() as stack:
         writer = _ArrayWriter(partial, journal, split, units, leave_out_unusable)
         stack.callback(writer.let_go)
+        writer.open_files()
         with _closing_if_needed(batches(len(journal.contents.batches))) as later:
             for batch in later:
                 writer.write_batch(batch)
@@ -117,6 +118,10 @@ class _ArrayWriter:
         self._seen = {_key(entry.info) for entry in self._entries}
         self._streams: dict[tuple[str, str], ArrayStream] = {}
         self._layout = journal.contents.layout
+        self._is_kept = partial.is_kept
+
+    def open_files(self) -> None:
+        """Open the files of the batches that are in the journal."""
         if self._layout:
             self._open_streams(self._layout)
 
@@ -125,13 +130,14 @@ class _ArrayWriter:
         if batch and self._layout is None:
             self._layout = layout_of(batch[0], self._units)
             self._open_streams(self._layout)
-            self._journal.write_layout(self._layout)
+            if self._is_kept:
+                self._journal.write_layout(self._layout)
         entries = [self._write(sample) for sample in batch]
-        for stream in self._streams.values():
-            stream.flush()
-        if self._layout is not None:
-            self._journal.write_batch(entries)
         self._entries += entries
+        if self._is_kept:
+            for stream in self._streams.values():
+                stream.flush()
+            self._journal.write_batch(entries)
 
     def finish(self) -> Written:
         """Close the files and return what they hold."""
@@ -189,8 +195,8 @@ class _ArrayWriter:
                 self._streams[subset, name] = _open_stream(
                     folder / f"{name}.npy", layout.size_px, dtype, counts[subset]
                 )
-            flush_folder(folder)
-        flush_folder(self._folder)
+            if self._is_kept:
+                flush_folder(folder)
 
 
 def _open_stream(path: Path, size_px: tuple[int, int], dtype: str, n_images: int) -> ArrayStream:
