@@ -133,8 +133,8 @@ def _refuse_gaps(folder: Path, ordered: Sequence[Slice], along: Sequence[float])
     if same:
         one, other = ordered[same[0]], ordered[same[0] + 1]
         raise DataError(
-            f"{folder}: {len(same)} slices lie where another one does; {one.file.name} and "
-            f"{other.file.name} are both at {along[same[0]]:g} mm",
+            f"{folder}: {len(same)} {'slices lie' if len(same) > 1 else 'slice lies'} where another "
+            f"one does; {one.file.name} and {other.file.name} are both at {along[same[0]]:g} mm",
             hint="take copies away; of a series with several phases keep one",
         )
     step = float(np.median(steps))
