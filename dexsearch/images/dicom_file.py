@@ -18,21 +18,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from dexsearch.errors import DataError
 from dexsearch.images.limits import refuse_bad_size
+from dexsearch.wording import printable
 
 _RADIOGRAPHS = ("CR", "DX", "RF", "XA", "RG", "MG", "IO", "PX", "OT", "SC", "RTIMAGE")
 _PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2")
 _SQUARE_TOLERANCE = 0.01  # of the spacing
+_LONGEST_TEXT = 200
 
 _UNREADABLE = (
-    InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, IndexError,
-    AttributeError, NotImplementedError, OverflowError, RecursionError, MemoryError, struct.error,
+    InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, KeyError,
+    IndexError, AttributeError, NotImplementedError, OverflowError, RecursionError, MemoryError,
+    struct.error,
 )  # fmt: skip
 """What pydicom raises on files that are cut, wrong or made to harm."""
 
@@ -55,11 +58,10 @@ def read_dicom_facts(path: Path) -> DicomFacts:
     """
     with _readable(path):
         header = _checked_header(path)
-        patient = str(header.get("PatientID") or "").strip()
         return DicomFacts(
             size_px=(int(header.Rows), int(header.Columns)),
             pixel_mm=_pixel_mm(header),
-            patient=patient or None,
+            patient=_text(header, "PatientID") or None,
             warnings=tuple(_warnings(header)),
         )
 
@@ -86,7 +88,7 @@ def _readable(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = _plain(str(error)) or type(error).__name__
         raise DataError(
             f"{path}: not a readable DICOM image ({reason})", hint="write or copy the file again"
         ) from None
@@ -102,7 +104,7 @@ def _checked_header(path: Path) -> Dataset:
         )
     header = dcmread(path, stop_before_pixels=True)
     if "Rows" not in header or "Columns" not in header:
-        kind = UID(str(header.get("SOPClassUID", ""))).name or "unknown kind"
+        kind = _plain(UID(_text(header, "SOPClassUID")).name) or "of no named kind"
         raise DataError(
             f"{path}: a DICOM file without an image ({kind})",
             hint="give CR, DX or secondary capture images",
@@ -113,7 +115,7 @@ def _checked_header(path: Path) -> Dataset:
         raise DataError(
             f"{path}: holds {n_frames} frames; an image is one", hint="save one image per file"
         )
-    photometric = str(header.get("PhotometricInterpretation", "")).strip()
+    photometric = _text(header, "PhotometricInterpretation")
     if int(header.get("SamplesPerPixel") or 1) != 1 or photometric not in _PHOTOMETRIC:
         raise DataError(
             f"{path}: pixels are {photometric or 'of no named kind'}; an X-ray image is "
@@ -132,10 +134,9 @@ def _decoded(dataset: Dataset, path: Path) -> NDArray[np.generic]:
     except (RuntimeError, NotImplementedError) as error:
         if isinstance(error, RecursionError):
             raise
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
+        syntax = _plain(UID(str(dataset.file_meta.get("TransferSyntaxUID"))).name)
         raise DataError(
-            f"{path}: its pixels are compressed ({UID(str(syntax)).name}) and cannot be decoded "
-            "here",
+            f"{path}: its pixels are compressed ({syntax}) and cannot be decoded here",
             hint="pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or save the file "
             "uncompressed (dcmdjpeg, gdcmconv --raw)",
         ) from None
@@ -178,7 +179,7 @@ def _dense_is_low(dataset: Dataset, *, rising: bool) -> bool:
     sign = _sign(dataset)
     if sign is not None:
         return (sign > 0) == rising  # the sign is about the stored values, before the LUT
-    return str(dataset.PhotometricInterpretation).strip() == "MONOCHROME1"
+    return _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
 
 
 def _sign(dataset: Dataset) -> int | None:
@@ -188,12 +189,23 @@ def _sign(dataset: Dataset) -> int | None:
 
 
 def _is_raw_intensity(dataset: Dataset) -> bool:
-    relationship = str(dataset.get("PixelIntensityRelationship") or "").strip()
-    return relationship == "LIN" and _intent(dataset) == "FOR PROCESSING"
+    return (
+        _text(dataset, "PixelIntensityRelationship") == "LIN"
+        and _intent(dataset) == "FOR PROCESSING"
+    )
 
 
 def _intent(dataset: Dataset) -> str:
-    return str(dataset.get("PresentationIntentType") or "").strip()
+    return _text(dataset, "PresentationIntentType")
+
+
+def _text(dataset: Dataset, name: str) -> str:
+    return _plain(str(dataset.get(name) or ""))
+
+
+def _plain(text: str) -> str:
+    """Return what a file says, fit for one line of a message."""
+    return printable(" ".join(text.split()))[:_LONGEST_TEXT]
 
 
 def _pixel_mm(header: Dataset) -> float | None:
@@ -211,7 +223,7 @@ def _pixel_mm(header: Dataset) -> float | None:
 
 
 def _warnings(header: Dataset) -> Iterator[str]:
-    modality = str(header.get("Modality") or "").strip()
+    modality = _text(header, "Modality")
     if modality and modality not in _RADIOGRAPHS:
         yield f"its modality is {modality}, not a radiograph"
     if _intent(header) == "FOR PRESENTATION":
@@ -221,13 +233,13 @@ def _warnings(header: Dataset) -> Iterator[str]:
         )
     if _is_raw_intensity(header):
         yield "linear in the beam's intensity; its logarithm was taken"
-    sign, shown = _sign(header), str(header.PhotometricInterpretation).strip()
+    sign, shown = _sign(header), _text(header, "PhotometricInterpretation")
     if sign is not None and (sign > 0) != (shown == "MONOCHROME1"):
         yield (
             f"PixelIntensityRelationshipSign {sign} and {shown} disagree on what dense is; the "
             "sign was followed"
         )
-    if str(header.get("LossyImageCompression") or "").strip() == "01":
+    if _text(header, "LossyImageCompression") == "01":
         yield "was compressed with loss"
-    if str(header.get("BurnedInAnnotation") or "").strip() == "YES":
+    if _text(header, "BurnedInAnnotation") == "YES":
         yield "has text burned into its pixels"

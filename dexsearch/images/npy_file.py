@@ -1,6 +1,7 @@
 """One image in a .npy file; nothing that is pickled is ever loaded."""
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from dexsearch.errors import DataError
 from dexsearch.images.limits import refuse_bad_size
+from dexsearch.wording import printable
 
 _NPY_START = b"\x93NUMPY"
 _PICKLE_START = b"\x80"
@@ -23,7 +25,7 @@ def open_npy(path: Path) -> NDArray[Any]:
     """
     try:
         stored: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
         if "Python objects" in str(error) or _starts_with(path, _PICKLE_START):
             raise DataError(
                 f"{path}: holds pickled Python objects, which are never loaded",
@@ -31,7 +33,7 @@ def open_npy(path: Path) -> NDArray[Any]:
             ) from None
         raise DataError(
             f"{path}: not a readable .npy file"
-            + (f" ({error})" if _starts_with(path, _NPY_START) else ""),
+            + (f" ({printable(str(error))})" if _starts_with(path, _NPY_START) else ""),
             hint="write or copy the file again",
         ) from None
     if not isinstance(stored, np.ndarray):

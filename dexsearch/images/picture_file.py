@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from dexsearch.errors import DataError
 from dexsearch.images.limits import one_grey_channel, refuse_bad_size
+from dexsearch.wording import printable
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 
@@ -44,7 +45,7 @@ def opened_picture(path: Path) -> Iterator[Image.Image]:
     except (OSError, ValueError, SyntaxError, KeyError, TypeError, RuntimeError,
             Image.DecompressionBombError) as error:  # fmt: skip
         raise DataError(
-            f"{path}: not a readable {kind} ({' '.join(str(error).split())})",
+            f"{path}: not a readable {kind} ({printable(' '.join(str(error).split()))})",
             hint="write or copy the file again; TIFFs of 8, 16 or 32 bits or float32 are read",
         ) from None
 

@@ -282,3 +282,19 @@ def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "cut.dcm").write_bytes(whole[:length])
         with pytest.raises(DataError):
             read_image(tmp_path / "cut.dcm")
+
+
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    path, rng = saved(tmp_path / "a.dcm"), np.random.default_rng(0)
+    whole = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    messages = []
+    for _ in range(200):
+        damaged = whole.copy()
+        damaged[rng.integers(0, len(whole), 2)] = rng.integers(0, 256, 2)
+        path.write_bytes(damaged.tobytes())
+        try:
+            assert read_image(path).size < 2**26
+        except DataError as error:
+            messages.append(str(error))
+    assert messages
+    assert all(message.isprintable() for message in messages)

@@ -215,3 +215,22 @@ def test_a_cut_tiff_is_refused(tmp_path: Path, compression: str | None, share: f
     (tmp_path / "a.tif").write_bytes(content[: int(share * len(content))])
     with pytest.raises(DataError, match="not a readable TIFF"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.png", "a.tif"])
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    path, rng = tmp_path / name, np.random.default_rng(0)
+    counts = (RAMP * 20).astype(np.uint16)
+    np.save(path, counts) if name == "a.npy" else Image.fromarray(counts).save(path)
+    whole = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    messages = []
+    for _ in range(150):
+        damaged = whole.copy()
+        damaged[rng.integers(0, len(whole), 2)] = rng.integers(0, 256, 2)
+        path.write_bytes(damaged.tobytes())
+        try:
+            assert read_image(path).size < 2**26
+        except DataError as error:
+            messages.append(str(error))
+    assert messages
+    assert all(message.isprintable() for message in messages)
