@@ -16,17 +16,23 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 Material = Literal[
-    "soft_tissue", "cortical_bone", "water", "adipose", "csi", "aluminium", "copper", "tin"
-]
+    "water", "soft_tissue", "lung", "cortical_bone", "adipose", "pmma", "aluminium", "copper",
+    "tin", "csi", "gd2o2s", "cirs_bone_adult", "cirs_lung_inhale", "cirs_plastic_water",
+    "cirs_adipose", "cirs_spinal_cord", "cirs_liver",
+]  # fmt: skip
 
 LOWEST_KVP = 60.0
 HIGHEST_KVP = 140.0
+KVP_STEP = 2.0
 CSI_THICKNESS_CM = 0.06
 CSI_PACKING = 0.8
 REFERENCE_SOFT_CM = 18.0
-BIN_REFERENCE_CM = 5.0
+QUADRATURE_SOFT_CM = (0.0, 0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 14.0, 18.0, 24.0, 30.0, 40.0, 50.0)
+QUADRATURE_BONE_CM = (0.0, 0.2, 0.5, 1.0, 1.5, 2.5, 4.0, 6.0)
+QUADRATURE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,8 @@ class Spectrum:
 
 
 @dataclass(frozen=True, slots=True)
-class Beam:
-    """What the detector absorbs of a tube's beam, by energy bin, with mu of both bases."""
+class DetectedBeam:
+    """What the detector absorbs of a tube's beam, by energy, with mu of both bases."""
 
     energy_kev: NDArray[np.float64]
     quanta_per_cm2_mas: NDArray[np.float64]
@@ -83,11 +89,14 @@ def linear_attenuation_per_cm(
 def tube_spectrum(kvp: float, *, filters_mm: Mapping[Material, float] | None = None) -> Spectrum:
     """Return a tungsten spectrum behind 2.5 mm of aluminium, in bins of 1 keV.
 
-    Exact at 60, 70 .. 140 kVp; in between the two neighbours are mixed linearly and cut at the
-    tube voltage. `filters_mm` adds filtration by Beer-Lambert.
+    Exact at 60, 62 .. 140 kVp. In between, neighbours are mixed linearly; above the lower one's
+    end, the upper one is scaled so that the spectrum ends at the tube voltage. Against SpekPy the
+    output is then within 0.1 % and the log projection within 2e-3 from 75 kVp on, 4e-3 below,
+    behind up to 25 cm of soft tissue and 3 cm of bone. `filters_mm` adds filtration by
+    Beer-Lambert.
 
     Raises:
-        ValueError: if the tube voltage lies outside 60..140 kVp.
+        ValueError: if the tube voltage lies outside 60..140 kVp or a filter is negative.
     """
     if not LOWEST_KVP <= kvp <= HIGHEST_KVP:
         raise ValueError(
@@ -95,16 +104,23 @@ def tube_spectrum(kvp: float, *, filters_mm: Mapping[Material, float] | None = N
             f"{HIGHEST_KVP:g} kVp, so choose a tube voltage in that range"
         )
     tables = _tables()
-    below = int(kvp // 10) * 10
-    share = (kvp - below) / 10.0
-    fluence = tables.fluence[below].copy()
+    below = LOWEST_KVP + KVP_STEP * ((kvp - LOWEST_KVP) // KVP_STEP)
+    above, share = below + KVP_STEP, (kvp - below) / KVP_STEP
+    fluence = tables.fluence[int(below)]
     if share > 0:
-        fluence = (1.0 - share) * fluence + share * tables.fluence[below + 10]
-        fluence[tables.energy_kev > kvp] = 0.0
+        upper = tables.fluence[int(above)]
+        to_end = np.clip((kvp - tables.energy_kev) / (above - below), 0.0, share)
+        reach = np.clip((above - tables.energy_kev) / (above - below), 1e-9, 1.0)
+        mixed = (1.0 - share) * fluence + share * upper
+        fluence = np.where(tables.energy_kev < below, mixed, upper * to_end / reach)
     for material, thickness_mm in (filters_mm or {}).items():
+        if not 0 <= thickness_mm < np.inf:
+            raise ValueError(
+                f"got a filter of {thickness_mm!r} mm of {material}; allowed: 0 or more"
+            )
         mu = linear_attenuation_per_cm(material, tables.energy_kev)
         fluence = fluence * np.exp(-mu * thickness_mm / 10.0)
-    return Spectrum(energy_kev=tables.energy_kev.copy(), fluence_per_cm2_mas=fluence)
+    return Spectrum(energy_kev=tables.energy_kev.copy(), fluence_per_cm2_mas=fluence.copy())
 
 
 def absorbed_fraction(energy_kev: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,37 +129,47 @@ def absorbed_fraction(energy_kev: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1.0 - np.exp(-mu * CSI_THICKNESS_CM * CSI_PACKING)
 
 
-def detected_beam(
-    kvp: float,
-    *,
-    bin_kev: int = 2,
-    filters_mm: Mapping[Material, float] | None = None,
-) -> Beam:
-    """Rebin a tube's absorbed beam to `bin_kev`, keeping its absorbed energy.
-
-    Each bin's mu is the mean over what passes 5 cm of soft tissue. Log error of 2 keV bins
-    against 1 keV bins, up to 25 cm of soft tissue and 1 cm of bone: below 5e-4 at 120 and
-    140 kVp, 7e-4 at 80, 2e-3 at 60; bins of 5 keV cost ten times as much.
-    """
+def absorbed_beam(
+    kvp: float, *, filters_mm: Mapping[Material, float] | None = None
+) -> DetectedBeam:
+    """Return what the detector absorbs in bins of 1 keV: the reference for `detected_beam`."""
     spectrum = tube_spectrum(kvp, filters_mm=filters_mm)
-    energy = spectrum.energy_kev
-    mu_soft = linear_attenuation_per_cm("soft_tissue", energy)
-    mu_bone = linear_attenuation_per_cm("cortical_bone", energy)
-    quanta = spectrum.fluence_per_cm2_mas * absorbed_fraction(energy)
-    bins = ((energy - energy[0]) // bin_kev).astype(np.int64)
-    count = np.bincount(bins, weights=quanta).astype(np.float64)
-    kept = count > 0
+    kept = spectrum.fluence_per_cm2_mas > 0
+    energy = spectrum.energy_kev[kept]
+    return DetectedBeam(
+        energy_kev=energy,
+        quanta_per_cm2_mas=spectrum.fluence_per_cm2_mas[kept] * absorbed_fraction(energy),
+        mu_soft_per_cm=linear_attenuation_per_cm("soft_tissue", energy),
+        mu_bone_per_cm=linear_attenuation_per_cm("cortical_bone", energy),
+    )
 
-    def mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        total = np.bincount(bins, weights=weights)[kept]
-        return np.asarray(np.bincount(bins, weights=weights * values)[kept] / total)
 
-    passed = quanta * energy * np.exp(-mu_soft * BIN_REFERENCE_CM)
-    return Beam(
-        energy_kev=mean(energy, quanta),
-        quanta_per_cm2_mas=count[kept],
-        mu_soft_per_cm=mean(mu_soft, passed),
-        mu_bone_per_cm=mean(mu_bone, passed),
+def detected_beam(
+    kvp: float, *, filters_mm: Mapping[Material, float] | None = None
+) -> DetectedBeam:
+    """Return a dozen energies that stand for the whole absorbed beam.
+
+    A quadrature: of the 1 keV bins a few are kept, with quanta chosen (non-negative least
+    squares) so that absorbed energy and its variance agree with all bins together, from 0 to
+    50 cm of soft tissue and 6 cm of bone. Worst error of the log projection at 60..140 kVp up to
+    25 cm of soft tissue and 3 cm of bone: 3e-5, against 6e-4 for 28 bins of the best widths.
+    """
+    beam = absorbed_beam(kvp, filters_mm=filters_mm)
+    soft_cm, bone_cm = np.meshgrid(QUADRATURE_SOFT_CM, QUADRATURE_BONE_CM)
+    length = np.outer(soft_cm, beam.mu_soft_per_cm) + np.outer(bone_cm, beam.mu_bone_per_cm)
+    passed = np.exp(length.min(axis=1, keepdims=True) - length) * beam.quanta_per_cm2_mas
+    moments = np.concatenate((passed * beam.energy_kev, passed * beam.energy_kev**2))
+    moments /= moments.sum(axis=1, keepdims=True)
+    _, size, mixtures = np.linalg.svd(moments, full_matrices=False)
+    # As many conditions as the moments have independent parts; each costs one energy at most.
+    conditions = (size[:, None] * mixtures)[size > QUADRATURE_TOLERANCE * size[0]]
+    share, _ = nnls(conditions, conditions.sum(axis=1))
+    kept = share > 0
+    return DetectedBeam(
+        energy_kev=beam.energy_kev[kept],
+        quanta_per_cm2_mas=(share * beam.quanta_per_cm2_mas)[kept],
+        mu_soft_per_cm=beam.mu_soft_per_cm[kept],
+        mu_bone_per_cm=beam.mu_bone_per_cm[kept],
     )
 
 

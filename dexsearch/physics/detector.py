@@ -1,31 +1,51 @@
-"""Path lengths to a noisy log projection: spectrum, scatter, blur, quantum noise.
+"""Path lengths to noisy log projections: spectrum, blur, scatter, quantum and electronic noise.
 
     I = sum_E N(E) E exp(-mu_soft t_soft - mu_bone t_bone) + scatter,    p = -ln(I / I0)
 
 N(E) are the absorbed quanta of a pixel, I the energy they leave behind. Their number is Poisson
 and they differ in energy (compound Poisson), so the variance of I is sum_E N(E) E^2 exp(-...).
-The noise is Gaussian with this compound-Poisson variance, independent between pixels.
+Bright pixels get Gaussian noise of this variance; dark ones get equal quanta, Poisson in number,
+of the same mean and variance. Pixels and exposures are drawn independently.
 A pixel adds up the energies of its rays, not their lengths: where an edge crosses a pixel, the
 two differ (exponential edge gradient).
 Lengths on the image are measured at the isocentre, 100 cm from the focus, where the tabulated
 fluence holds; so parallel and cone beams with the same pixel get the same quanta.
 
-Source   Niklason et al., Med. Phys. 8(5):677-681 (1981), doi:10.1118/1.594836 (scatter ratios).
+Axes     B views, R C rays (rows, columns), H W pixels. Energies are relative to the open field.
+Source   Whiting et al., Med. Phys. 33(9):3290-3303 (2006), doi:10.1118/1.2230762 (compound
+         Poisson); Niklason et al., Med. Phys. 8(5):677-681 (1981), doi:10.1118/1.594836
+         (scatter ratios).
 """
 
+import functools
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from torch import Tensor
 
-from dexsearch.physics.attenuation import Beam, detected_beam
-from dexsearch.physics.projection import Detector, pixel_means
+from dexsearch.physics.attenuation import DetectedBeam, Material, detected_beam, tube_spectrum
+from dexsearch.physics.projection import Detector
+
+ScatterPreset = Literal["none", "grid", "no-grid"]
+SCATTER_PRESETS: Mapping[ScatterPreset, float] = MappingProxyType(
+    {"none": 0.0, "grid": 0.5, "no-grid": 2.0}
+)
+"""Scatter-to-primary ratio of a chest without scatter, behind a grid, and without one."""
 
 SCATTER_SIGMA_MM = 25.0
 """Standard deviation of the scatter's blur on the detector."""
+POISSON_BELOW_QUANTA = 50.0
+"""Pixels with fewer effective quanta than this are drawn from a Poisson distribution."""
+RAYS_PER_CHUNK = 65536
+"""Rays handled at a time: a dozen energies of them stay in a processor's cache."""
+BLUR_REACH_SIGMAS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +57,87 @@ class Exposure:
     dose_mas: float = 0.1
     """Tube current times time."""
     scatter_to_primary: float = 0.0
-    """0 none, 0.5 with a grid, 2 without one."""
+    """0 none, 0.5 with a grid, 2 without one; `SCATTER_PRESETS` names them."""
     blur_mm: float = 0.0
     """Standard deviation of the detector's blur at the isocentre, applied before the noise."""
     electronic_noise_kev: float = 0.0
     """Standard deviation per pixel, in absorbed energy."""
+    filters_mm: tuple[tuple[Material, float], ...] = ()
+    """Added filtration: material and thickness, beyond the tube's 2.5 mm of aluminium."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no tube has."""
-        detected_beam(self.kvp)
-        if not self.dose_mas > 0:
+        tube_spectrum(self.kvp, filters_mm=dict(self.filters_mm))
+        if not 0 < self.dose_mas < math.inf:
             raise ValueError(f"got dose_mas={self.dose_mas!r}; a dose is above 0 mAs")
-        if not self.scatter_to_primary >= 0:
+        if not 0 <= self.scatter_to_primary < math.inf:
             raise ValueError(
                 f"got scatter_to_primary={self.scatter_to_primary!r}; the ratio is 0 or more"
             )
         for name in ("blur_mm", "electronic_noise_kev"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
                     f"got {name}={getattr(self, name)!r}; a standard deviation is 0 or more"
                 )
+
+    def beam(self) -> DetectedBeam:
+        """Return what the detector absorbs of this tube's beam."""
+        return detected_beam(self.kvp, filters_mm=dict(self.filters_mm))
+
+
+@torch.no_grad()
+def log_projections(
+    soft_cm: Float[Tensor, "B R C"],
+    bone_cm: Float[Tensor, "B R C"],
+    exposure: Exposure,
+    *,
+    detector: Detector,
+    rays_per_pixel: int,
+    rng: torch.Generator | None,
+    dose_factor: Float[Tensor, " B"] | None = None,
+) -> Float[Tensor, "B H W"]:
+    """Expose views on the device that holds them and return `-ln(I / I0)` as float32.
+
+    The same formula on every device; only the random numbers differ between devices.
+
+    Args:
+        soft_cm: length through soft tissue of every ray, `rays_per_pixel` a side of a pixel.
+        bone_cm: the same through cortical bone.
+        exposure: tube and detector settings.
+        detector: the size of its pixels and its magnification; a view may have another shape.
+        rays_per_pixel: rays a side of a pixel, 1 or more.
+        rng: source of the noise, on the same device; the same state and the same lengths give
+            the same image. None: no noise.
+        dose_factor: what each view's dose is multiplied by; above 0. None: 1.
+
+    Returns:
+        The log projections. I0 is the unscattered open field of the view's own dose, so scatter
+        lowers the result; signals below half a mean quantum are held there, so that it stays
+        finite. Without gradients.
+
+    Raises:
+        ValueError: if shapes, rays per pixel or devices do not fit, a length is not finite, or a
+            dose factor is not positive.
+    """
+    _check(soft_cm, bone_cm, rays_per_pixel, rng, dose_factor)
+    beam, pixel_cm2 = exposure.beam(), (detector.pixel_mm / 10.0) ** 2
+    quanta = beam.quanta_per_cm2_mas * (exposure.dose_mas * pixel_cm2)
+    open_kev = float(quanta @ beam.energy_kev)
+    # Mean energy, and variance of the energy at the exposure's own dose, in one array.
+    moments = _moments(soft_cm, bone_cm, beam, quanta, rays_per_pixel)
+    if exposure.blur_mm > 0:
+        moments = _blurred(moments, exposure.blur_mm / detector.pixel_mm)
+    if exposure.scatter_to_primary > 0:
+        sigma_px = SCATTER_SIGMA_MM / (detector.pixel_mm * detector.magnification)
+        moments = moments + exposure.scatter_to_primary * _blurred(moments, sigma_px)
+    energy, variance = moments
+    dose = torch.ones_like(energy[:, 0, 0]) if dose_factor is None else dose_factor.float()
+    dose = dose[:, None, None]
+    if rng is not None:
+        electronic = exposure.electronic_noise_kev / (open_kev * dose)
+        energy = _drawn(energy, variance / dose, electronic, rng)
+    half_quantum = 0.5 / (float(quanta.sum()) * dose)
+    return torch.maximum(energy, half_quantum).log_().neg_()
 
 
 def log_projection(
@@ -67,55 +148,119 @@ def log_projection(
     detector: Detector,
     rng: np.random.Generator | None,
 ) -> Float[np.ndarray, "H W"]:
-    """Expose one view and return `-ln(I / I0)` as float32.
-
-    Args:
-        soft_cm: length through soft tissue of every ray, `detector.supersample` a side of a pixel.
-        bone_cm: the same through cortical bone.
-        exposure: tube and detector settings.
-        detector: its pixels and geometry.
-        rng: source of the noise; the same state gives the same image. None: no noise.
-
-    Returns:
-        The log projection. I0 is the unscattered open field, so scatter lowers the result;
-        signals below half a mean quantum are held there, so that it stays finite.
-    """
-    beam, pixel_mm = detected_beam(exposure.kvp), detector.pixel_mm
-    quanta = beam.quanta_per_cm2_mas * (exposure.dose_mas * (pixel_mm / 10.0) ** 2)
-    energy, variance = (
-        pixel_means(rays, detector.supersample)
-        for rays in _absorbed(soft_cm, bone_cm, beam, quanta)
-    )
-    if exposure.blur_mm > 0:
-        energy = _gaussian(energy, exposure.blur_mm / pixel_mm)
-        variance = _gaussian(variance, exposure.blur_mm / pixel_mm)
-    if exposure.scatter_to_primary > 0:
-        sigma_px = SCATTER_SIGMA_MM / (pixel_mm * detector.magnification)
-        energy = energy + exposure.scatter_to_primary * _gaussian(energy, sigma_px)
-        variance = variance + exposure.scatter_to_primary * _gaussian(variance, sigma_px)
+    """Expose one view of NumPy arrays; see `log_projections`, of which it takes one draw."""
+    soft, bone = (torch.from_numpy(np.asarray(x, np.float32))[None] for x in (soft_cm, bone_cm))
+    generator = None
     if rng is not None:
-        sigma = np.sqrt(variance + exposure.electronic_noise_kev**2)
-        energy = energy + sigma * rng.standard_normal(energy.shape)
-    open_field = float(quanta @ beam.energy_kev)
-    half_quantum = 0.5 * open_field / float(quanta.sum())
-    log_image: NDArray[Any] = -np.log(np.maximum(energy, half_quantum) / open_field)
-    return log_image.astype(np.float32)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+    image: NDArray[np.float32] = log_projections(
+        soft,
+        bone,
+        exposure,
+        detector=detector,
+        rays_per_pixel=detector.supersample,
+        rng=generator,
+    )[0].numpy()
+    return image
 
 
-def _absorbed(
-    soft_cm: NDArray[Any], bone_cm: NDArray[Any], beam: Beam, quanta: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance of the absorbed energy in keV and keV^2, bin by bin."""
-    energy = np.zeros(soft_cm.shape)
-    variance = np.zeros(soft_cm.shape)
-    for kev, count, mu_soft, mu_bone in zip(
-        beam.energy_kev, quanta, beam.mu_soft_per_cm, beam.mu_bone_per_cm, strict=True
+def _moments(
+    soft_cm: Tensor,
+    bone_cm: Tensor,
+    beam: DetectedBeam,
+    quanta: NDArray[np.float64],
+    rays_per_pixel: int,
+) -> Float[Tensor, "2 B H W"]:
+    """Return mean and variance of the pixels' energy, over that of the open field."""
+    energy = quanta * beam.energy_kev / (quanta @ beam.energy_kev)
+    variance = energy * beam.energy_kev / (quanta @ beam.energy_kev)
+    soft, bone = soft_cm.float().reshape(-1), bone_cm.float().reshape(-1)
+    weights, minus_mu_soft, minus_mu_bone = (
+        torch.from_numpy(values).float().to(soft.device)
+        for values in (
+            np.stack((energy, variance)),
+            -beam.mu_soft_per_cm[:, None],
+            -beam.mu_bone_per_cm[:, None],
+        )
+    )
+    moments = soft.new_empty(2, soft.numel())
+    with torch.autocast(soft.device.type, enabled=False):
+        for first in range(0, soft.numel(), RAYS_PER_CHUNK):
+            chunk = slice(first, first + RAYS_PER_CHUNK)
+            passed = (minus_mu_soft * soft[chunk]).addcmul_(minus_mu_bone, bone[chunk]).exp_()
+            moments[:, chunk] = weights @ passed
+    views, rows, columns = soft_cm.shape
+    if rays_per_pixel == 1:
+        return moments.reshape(2, views, rows, columns)
+    h, w, r = rows // rays_per_pixel, columns // rays_per_pixel, rays_per_pixel
+    return moments.reshape(2, views, h, r, w, r).mean(dim=(3, 5))
+
+
+def _drawn(
+    energy: Tensor, variance: Tensor, electronic: Tensor, rng: torch.Generator
+) -> Float[Tensor, "B H W"]:
+    """Draw every pixel's energy; all in units of the open field."""
+    normal = torch.randn(energy.shape, generator=rng, device=energy.device)
+    drawn = torch.addcmul(energy, (variance + electronic**2).sqrt_(), normal)
+    quantum = variance / energy  # not a number where all is absorbed, and then not dark either
+    dark = energy / quantum < POISSON_BELOW_QUANTA
+    if dark.any():
+        size = quantum[dark]
+        count = torch.poisson(energy[dark] / size, generator=rng)
+        drawn[dark] = count * size + (electronic * normal)[dark]
+    return drawn
+
+
+def _blurred(images: Float[Tensor, "2 B H W"], sigma_px: float) -> Float[Tensor, "2 B H W"]:
+    """Convolve with a Gaussian, the rim continued, as a matrix product a side."""
+    rows, columns = (
+        torch.from_numpy(_gaussian_matrix(n, sigma_px)).to(images.device)
+        for n in images.shape[-2:]
+    )
+    with torch.autocast(images.device.type, enabled=False):
+        return rows @ images @ columns.T
+
+
+@functools.lru_cache(maxsize=16)
+def _gaussian_matrix(n_px: int, sigma_px: float) -> NDArray[np.float32]:
+    reach = math.ceil(BLUR_REACH_SIGMAS * sigma_px)
+    offset = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (offset / sigma_px) ** 2)
+    taken = np.clip(np.arange(n_px)[:, None] + offset, 0, n_px - 1)
+    matrix = np.zeros((n_px, n_px))
+    np.add.at(matrix, (np.arange(n_px)[:, None], taken), kernel / kernel.sum())
+    return matrix.astype(np.float32)
+
+
+def _check(
+    soft_cm: Tensor,
+    bone_cm: Tensor,
+    rays_per_pixel: int,
+    rng: torch.Generator | None,
+    dose_factor: Tensor | None,
+) -> None:
+    views, rows, columns = soft_cm.shape
+    if bone_cm.shape != soft_cm.shape:
+        raise ValueError(
+            f"got soft_cm of {tuple(soft_cm.shape)} and bone_cm of {tuple(bone_cm.shape)}; "
+            "both lengths belong to the same rays"
+        )
+    if rays_per_pixel < 1 or rows % rays_per_pixel or columns % rays_per_pixel:
+        raise ValueError(
+            f"got {rays_per_pixel} rays per pixel for {rows} x {columns} rays; both sides are "
+            "multiples of it"
+        )
+    if rng is not None and rng.device.type != soft_cm.device.type:
+        raise ValueError(
+            f"got a generator on {rng.device} for lengths on {soft_cm.device}; make it with "
+            f"torch.Generator({soft_cm.device.type!r})"
+        )
+    if not math.isfinite(float(soft_cm.sum(dtype=torch.float64) + bone_cm.sum())):
+        raise ValueError("got a path length that is not finite; check the volumes for NaN")
+    if dose_factor is not None and not (
+        dose_factor.shape == (views,)
+        and bool(((dose_factor > 0) & (dose_factor < math.inf)).all())
     ):
-        absorbed = np.exp(-(mu_soft * soft_cm + mu_bone * bone_cm)) * (count * kev)
-        energy += absorbed
-        variance += absorbed * kev
-    return energy, variance
-
-
-def _gaussian(image: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
-    return np.asarray(gaussian_filter(image, sigma_px, mode="nearest"))
+        raise ValueError(
+            f"got dose factors {dose_factor.tolist()} for {views} views; one a view, above 0"
+        )

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dexsearch.physics import detector
-from dexsearch.physics.attenuation import Beam, detected_beam
+from dexsearch.physics.attenuation import DetectedBeam, detected_beam
 from dexsearch.physics.detector import Exposure, log_projection
 from dexsearch.physics.projection import Detector, Geometry
 
@@ -26,8 +26,8 @@ def expose(
 
 @pytest.fixture
 def one_energy(monkeypatch: pytest.MonkeyPatch) -> None:
-    beam = Beam(np.array([60.0]), np.array([1e6]), np.array([0.2]), np.array([0.6]))
-    monkeypatch.setattr(detector, "detected_beam", lambda kvp: beam)
+    beam = DetectedBeam(np.array([60.0]), np.array([1e6]), np.array([0.2]), np.array([0.6]))
+    monkeypatch.setattr(detector, "detected_beam", lambda kvp, filters_mm: beam)
 
 
 @pytest.mark.usefixtures("one_energy")
