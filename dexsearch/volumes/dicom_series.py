@@ -132,9 +132,10 @@ def _refuse_gaps(folder: Path, ordered: Sequence[Slice], along: Sequence[float])
     same = [index for index, step in enumerate(steps) if step < SAME_PLACE_MM]
     if same:
         one, other = ordered[same[0]], ordered[same[0] + 1]
+        lie = "slice lies" if len(same) == 1 else "slices lie"
         raise DataError(
-            f"{folder}: {len(same)} {'slices lie' if len(same) > 1 else 'slice lies'} where another "
-            f"one does; {one.file.name} and {other.file.name} are both at {along[same[0]]:g} mm",
+            f"{folder}: {len(same)} {lie} where another one does; "
+            f"{one.file.name} and {other.file.name} are both at {along[same[0]]:g} mm",
             hint="take copies away; of a series with several phases keep one",
         )
     step = float(np.median(steps))
