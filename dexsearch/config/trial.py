@@ -80,6 +80,29 @@ class OptimizerConfig(Config):
     """Decay of Adam's first moment; 0.5 as in pix2pix."""
 
 
+class ExposureConfig(Config):
+    """Fresh exposures of the training views; validation and hold-out keep their stored ones."""
+
+    resample: bool = False
+    """A new exposure of the same anatomy in every epoch instead of the stored one."""
+
+    dose_jitter: Annotated[float, Field(ge=0, le=3)] = 0.0
+    """Each image's dose is multiplied by exp(uniform(-j, j)); 0.7 halves or doubles it."""
+
+    kvp_jitter: Annotated[float, Field(ge=0, le=80)] = 0.0
+    """Each batch's tube voltage lies within so many kVp of the dataset's, and in 60..140."""
+
+    @model_validator(mode="after")
+    def _jitter_what_is_exposed(self) -> Self:
+        for name in ("dose_jitter", "kvp_jitter"):
+            if getattr(self, name) > 0 and not self.resample:
+                raise ValueError(
+                    f"exposure.{name}={getattr(self, name)!r} changes nothing while "
+                    f"exposure.resample is false; set exposure.resample to true or {name} to 0"
+                )
+        return self
+
+
 class TrialConfig(Config):
     """One configuration of one training run, seed included."""
 
@@ -90,6 +113,7 @@ class TrialConfig(Config):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    exposure: ExposureConfig = ExposureConfig()
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     """Images per optimiser step."""
@@ -98,7 +122,7 @@ class TrialConfig(Config):
     """Decay of the generator's moving average, warmed up as min(decay, (1 + t) / (10 + t))."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of initial weights and batch order."""
+    """Seed of initial weights, batch order and fresh exposures."""
 
     @model_validator(mode="after")
     def _teach_the_generator_something(self) -> Self:

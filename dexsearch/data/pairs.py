@@ -3,8 +3,10 @@
 Axes  N images, C targets, H rows, W columns. Values keep the dataset's units.
 """
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -13,7 +15,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dexsearch.config.trial import Task
+from dexsearch.data.manifest import Manifest
 from dexsearch.data.store import Dataset, Subset
+from dexsearch.physics.detector import Exposure
+from dexsearch.physics.projection import Detector
+
+
+@final
+class DevicePathLengths:
+    """Path lengths of one subset; on the device, as float16 in cm, from the first use on."""
+
+    def __init__(self, soft_cm: NDArray[Any], bone_cm: NDArray[Any], device: torch.device) -> None:
+        """Remember the arrays (N H W, memory maps as a rule); nothing is read yet."""
+        self._soft_cm, self._bone_cm = soft_cm, bone_cm
+        self._device = device
+
+    @functools.cached_property
+    def soft_cm(self) -> Float[Tensor, "N H W"]:
+        """Length through soft tissue, the mean over a pixel's rays."""
+        return _to_device(self._soft_cm.astype(np.float16), self._device)
+
+    @functools.cached_property
+    def bone_cm(self) -> Float[Tensor, "N H W"]:
+        """The same through cortical bone."""
+        return _to_device(self._bone_cm.astype(np.float16), self._device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +48,8 @@ class Pairs:
     input: Float[Tensor, "N 1 H W"]
     target: Float[Tensor, "N C H W"]
     mask: Bool[Tensor, "N 1 H W"]
+    path_lengths: DevicePathLengths | None = None
+    """What fresh exposures are made from; None where the dataset has none."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -41,6 +68,7 @@ class TrainingData:
         input_std: standard deviation of the same.
         data_ranges: data range of each target, in channel order.
         digest: identity of the dataset.
+        exposure: how the inputs were exposed, and on what; None where they were not simulated.
     """
 
     train: Pairs
@@ -50,6 +78,7 @@ class TrainingData:
     input_std: float
     data_ranges: tuple[float, ...]
     digest: str
+    exposure: tuple[Exposure, Detector] | None = None
 
 
 def load_pairs(
@@ -58,10 +87,12 @@ def load_pairs(
     """Copy one subset to the device, the targets stacked in the order given."""
     arrays = dataset.arrays(subset)
     target = np.stack([arrays.target(name) for name in targets], axis=1, dtype=np.float32)
+    lengths = dataset.path_lengths(subset)
     return Pairs(
         input=_to_device(arrays.input[:, None], device),
         target=_to_device(target, device),
         mask=_to_device(arrays.mask[:, None], device),
+        path_lengths=None if lengths is None else DevicePathLengths(*lengths, device),
     )
 
 
@@ -76,7 +107,29 @@ def load_training_data(dataset: Dataset, task: Task, device: torch.device) -> Tr
         input_std=manifest.input_std,
         data_ranges=tuple(manifest.data_ranges[name] for name in task.targets),
         digest=manifest.digest,
+        exposure=exposure_of(manifest),
     )
+
+
+def exposure_of(manifest: Manifest) -> tuple[Exposure, Detector] | None:
+    """Return how a dataset's inputs were exposed, and on what.
+
+    None where they cannot be exposed anew: imported pairs, inputs that are no simulated exposure,
+    datasets without path lengths.
+    """
+    exposure, detector = (manifest.source.get(name) for name in ("exposure", "detector"))
+    if manifest.path_lengths is None or exposure is None or detector is None:
+        return None
+    return Exposure(**_with_tuples(exposure)), Detector(**_with_tuples(detector))
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo what JSON made of tuples."""
+    return {name: _as_tuple(value) for name, value in values.items()}
+
+
+def _as_tuple(value: Any) -> Any:  # noqa: ANN401
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _to_device(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -3,13 +3,18 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dexsearch.config.space import Choice, Distribution, Scalar, SearchSpace
 from dexsearch.config.space import extreme_values as ends_of
 from dexsearch.config.yaml_file import load_space
 from dexsearch.errors import ConfigurationError
 from dexsearch.ledger.study import LEDGER_NAME, read_study
+
+if TYPE_CHECKING:
+    from dexsearch.data.manifest import Manifest
+
+_RESAMPLE = "exposure.resample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,8 @@ def plan_search(
 
     Raises:
         ConfigurationError: if the space is not valid, cannot fit the images, or is another one
-            than that of the study under this name; if storage is a URI.
+            than that of the study under this name; if storage is a URI; if it asks for fresh
+            exposures of data that cannot be exposed anew.
         EnvironmentFault: if no Ray cluster answers at `address`.
         DataError: if its dataset is missing or damaged.
     """
@@ -86,13 +92,14 @@ def plan_search(
         refuse_bad_address(address)
     dataset = _dataset_path(space, workspace)
     exists = dataset.exists()
-    digest = "data that is not made yet"
+    manifest, digest = None, "data that is not made yet"
     if exists or space.data.phantom is None:
         manifest = open_dataset(dataset).manifest
         size_px, digest = manifest.size_px, manifest.digest
     else:
         size_px = (space.data.phantom.size_px, space.data.phantom.size_px)
     refuse_unbuildable(space, size_px)
+    refuse_unexposable(space, dataset, manifest)
     if (workspace / "studies" / name / LEDGER_NAME).exists():
         request = StudyRequest(name, space, dataset, digest, size_px, METRIC_DEFINITION)
         refuse_changed(read_study(workspace / "studies" / name), request)
@@ -120,6 +127,47 @@ def refuse_unbuildable(space: SearchSpace, size_px: tuple[int, int]) -> None:
                 fits(space.config_for(params, seed=0), size_px)
             except ValueError as error:
                 raise ConfigurationError(str(error)) from None
+
+
+def refuse_unexposable(space: SearchSpace, dataset: Path, manifest: "Manifest | None") -> None:
+    """Check every value that the exposure of the training views may take.
+
+    Args:
+        space: its fixed, searched and so also its enqueued values are looked at.
+        dataset: named in messages.
+        manifest: of the dataset; None where it is made on start.
+
+    Raises:
+        ConfigurationError: if a trial may expose anew what the dataset cannot, or may be given
+            a jitter without a fresh exposure.
+    """
+    resample = _possible(space, _RESAMPLE, default=False)
+    for key in ("exposure.dose_jitter", "exposure.kvp_jitter"):
+        jitter = max(map(float, _possible(space, key, default=0.0)))
+        if jitter > 0 and not all(resample):
+            raise ConfigurationError(
+                f"{key} may be {jitter:g} in trials whose {_RESAMPLE} is false, where it would "
+                f"change nothing; write '{_RESAMPLE}: true' under 'fixed', or leave {key} out"
+            )
+    if any(resample) and not _exposable(space, manifest):
+        raise ConfigurationError(
+            f"{_RESAMPLE} may be true, and the dataset {str(dataset)!r} cannot be exposed anew: "
+            "its inputs are no simulated exposures or it has no path lengths; leave the key out, "
+            "or use data that 'dexsearch data phantom' or 'data ct' made"
+        )
+
+
+def _possible(space: SearchSpace, key: str, *, default: Scalar) -> tuple[Scalar, ...]:
+    """Return the values that a key may take; enqueued ones are among the searched."""
+    return ends_of(space.search[key]) if key in space.search else (space.fixed.get(key, default),)
+
+
+def _exposable(space: SearchSpace, manifest: "Manifest | None") -> bool:
+    from dexsearch.data.pairs import exposure_of
+
+    if manifest is not None:
+        return exposure_of(manifest) is not None
+    return space.data.phantom is not None and space.data.phantom.targets != "xray-gan"
 
 
 def _with_overrides(space: SearchSpace, *, trials: int | None, epochs: int | None) -> SearchSpace:

@@ -22,6 +22,7 @@ from dexsearch.models.fit import fits
 from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import pad_images
 from dexsearch.training.affine import start_from_affine
+from dexsearch.training.augmentation import FreshExposures, StoredInputs, TrainingInputs
 from dexsearch.training.checkpoint import (
     Checkpoint,
     RunState,
@@ -62,7 +63,7 @@ def train(
 
     Raises:
         ValueError: at once, if the networks do not fit the images, the targets differ from the
-            task's, or the folder holds another run.
+            task's, the data cannot be exposed anew as asked for, or the folder holds another run.
         TrainingDiverged: from the iterator, in the epoch that is not finite.
     """
     height, width = (int(side) for side in data.train.input.shape[-2:])
@@ -114,8 +115,17 @@ class _Run:
         targets = self.normalization.from_physical(data.train.target)
         start_from_affine(self.networks.generator, inputs, targets, data.train.mask)
         self.networks.average.restart()
-        self.inputs = channels_last(pad_images(inputs, depth=depth))
+        self.inputs = self._training_inputs(data, inputs)
         self.targets = channels_last(pad_images(targets, depth=depth))
+
+    def _training_inputs(self, data: TrainingData, normalized: Tensor) -> TrainingInputs:
+        """Choose between the stored inputs and fresh exposures."""
+        exposure, depth = self.config.exposure, self.config.generator.depth
+        if not exposure.resample:
+            return StoredInputs(normalized, depth=depth)
+        return FreshExposures(
+            exposure, data, self.normalization, depth=depth, seed=self.config.seed
+        )
 
     def continue_from(self, checkpoint: Checkpoint) -> None:
         """Take over networks, optimisers and curve.
@@ -151,8 +161,9 @@ class _Run:
         started = time.perf_counter()
         losses = torch.zeros(3, device=self.device)
         batches = self._batches(epoch)
-        for batch in batches:
-            x, y = channels_last(self.inputs[batch]), channels_last(self.targets[batch])
+        for number, batch in enumerate(batches):
+            x = self.inputs.batch(batch, epoch=epoch, number=number)
+            y = channels_last(self.targets[batch])
             losses += self.networks.train_step(x, y)
         l1, generator, discriminator = (losses / len(batches)).tolist()
         _check_finite(epoch, {"L1": l1, "generator": generator, "discriminator": discriminator})
@@ -177,7 +188,7 @@ class _Run:
 
     def _batches(self, epoch: int) -> Tensor:
         """Shuffle by seed and epoch alone; a partial last batch would upset BatchNorm."""
-        n_images = len(self.inputs)
+        n_images = len(self.targets)
         size = min(self.config.batch_size, n_images)
         rng = torch.Generator().manual_seed((self.config.seed * _SEED_STRIDE + epoch) % 2**63)
         order = torch.randperm(n_images, generator=rng)[: n_images // size * size]

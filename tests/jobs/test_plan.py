@@ -1,12 +1,20 @@
 """A search is planned from its file and flags, or refused before anything is written."""
 
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from dexsearch.config.yaml_file import parse_space
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.jobs.plan import plan_search, refuse_unbuildable
+
+
+class Trained(Protocol):
+    """What these tests need of the fixture."""
+
+    workspace: Path
+
 
 HEAD = "task: joint\ndata:\n  phantom: {subjects: 6, poses: 4, size_px: 64}\n"
 
@@ -63,3 +71,49 @@ def test_an_unused_discriminator_may_be_of_any_size() -> None:
 def test_every_shipped_space_can_be_built(tmp_path: Path) -> None:
     for name in ("quickstart", "bone", "tissue", "joint", "heads"):
         assert plan_search(name, workspace=tmp_path).space.trials > 0
+
+
+FRESH = [
+    "fixed: {exposure.resample: true}",
+    "search: {exposure.resample: {choice: [false, true]}}",
+    "search: {exposure.resample: {choice: [false, true]}}\nenqueue: [{exposure.resample: true}]",
+]
+
+
+@pytest.mark.parametrize("asked", FRESH)
+def test_fresh_exposures_of_what_was_not_exposed_are_refused(trained: Trained, asked: str) -> None:
+    """The dataset of `trained` was written without path lengths, as an import is."""
+    space = trained.workspace / "mine.yaml"
+    space.write_text(f"task: bone\ndata: {{path: datasets/small}}\n{asked}\n")
+    with pytest.raises(ConfigurationError, match=r"exposure\.resample .*datasets/small") as caught:
+        plan_search(str(space), workspace=trained.workspace)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("asked", FRESH)
+def test_fresh_exposures_of_xray_gans_recipe_are_refused_before_it_is_made(
+    tmp_path: Path, asked: str
+) -> None:
+    space = tmp_path / "mine.yaml"
+    head = "task: joint\ndata:\n  phantom: {subjects: 6, poses: 4, targets: xray-gan}\n"
+    space.write_text(head + asked)
+    with pytest.raises(ConfigurationError, match=r"exposure\.resample may be true"):
+        plan_search(str(space), workspace=tmp_path)
+    space.write_text(HEAD + asked)
+    assert plan_search(str(space), workspace=tmp_path).made_on_start
+
+
+@pytest.mark.parametrize("resample", ["{choice: [true, false]}", "{choice: [false]}"])
+def test_a_jitter_that_some_trials_could_not_use_is_refused(tmp_path: Path, resample: str) -> None:
+    space = tmp_path / "mine.yaml"
+    space.write_text(
+        f"{HEAD}search:\n  exposure.resample: {resample}\n"
+        "  exposure.dose_jitter: {float: [0, 0.5]}\n"
+    )
+    with pytest.raises(ConfigurationError, match=r"'exposure.resample: true' under 'fixed'"):
+        plan_search(str(space), workspace=tmp_path)
+    space.write_text(
+        f"{HEAD}search:\n  exposure.kvp_jitter: {{choice: [0, 20]}}\n"
+        "fixed: {exposure.resample: true}\n"
+    )
+    assert plan_search(str(space), workspace=tmp_path)

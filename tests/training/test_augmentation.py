@@ -1,0 +1,188 @@
+"""Laws of fresh exposures: other noise in every epoch, the same noise for the same seed."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dexsearch.config.trial import ExposureConfig, TrialConfig, trial_config
+from dexsearch.data.pairs import DevicePathLengths, TrainingData
+from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.projection import Detector
+from dexsearch.training.augmentation import FreshExposures, StoredInputs
+from dexsearch.training.loop import EpochRecord, train
+from dexsearch.training.normalization import Normalization
+
+CPU = torch.device("cpu")
+FRESH = ExposureConfig(resample=True)
+FEW = torch.arange(4)
+MakeData = Callable[..., TrainingData]
+
+
+def fresh(data: TrainingData, config: ExposureConfig = FRESH, *, seed: int = 0) -> FreshExposures:
+    normalization = Normalization("absolute", data.input_mean, data.input_std, data.data_ranges)
+    return FreshExposures(config, data, normalization, depth=3, seed=seed)
+
+
+def small(**dotted: object) -> TrialConfig:
+    values = {
+        "generator.depth": 2, "generator.width": 4, "discriminator.width": 4,
+        "discriminator.patch_px": 16, "batch_size": 8, "exposure.resample": True,
+    }  # fmt: skip
+    return trial_config(values | {key.replace("__", "."): value for key, value in dotted.items()})
+
+
+def curve(config: TrialConfig, data: TrainingData, epochs: int, **more: object) -> list[object]:
+    records: list[EpochRecord] = list(
+        train(config, data, epochs=epochs, device=CPU, **more)  # type: ignore[arg-type]
+    )
+    return [dataclasses.replace(record, seconds=0.0) for record in records]
+
+
+@pytest.fixture(scope="module")
+def make_exposed(make_data: MakeData) -> MakeData:
+    """Synthetic data with the path lengths and the exposure that its inputs stand for."""
+
+    def exposed(n_train: int, size_px: int) -> TrainingData:
+        data = make_data(n_train, 4, size_px, targets=("bone", "tissue"))
+        bone, tissue = (data.train.target[:, channel] for channel in (0, 1))
+        exposure, detector = Exposure(), Detector(size_px=size_px, pixel_mm=10.0)
+        stored = log_projections(
+            tissue, bone, exposure, detector=detector, rays_per_pixel=1,
+            rng=torch.Generator().manual_seed(5),
+        )  # fmt: skip
+        lengths = DevicePathLengths(tissue.numpy(), bone.numpy(), CPU)
+        train = dataclasses.replace(data.train, input=stored[:, None], path_lengths=lengths)
+        return dataclasses.replace(data, train=train, exposure=(exposure, detector))
+
+    return exposed
+
+
+def clean_images(data: TrainingData) -> torch.Tensor:
+    assert data.train.path_lengths is not None
+    assert data.exposure is not None
+    exposure, detector = data.exposure
+    lengths = data.train.path_lengths
+    return log_projections(
+        lengths.soft_cm[FEW].float(), lengths.bone_cm[FEW].float(), exposure,
+        detector=detector, rays_per_pixel=1, rng=None,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(make_exposed: MakeData) -> TrainingData:
+    return make_exposed(20, 32)
+
+
+def test_every_epoch_batch_and_seed_has_noise_of_its_own(data: TrainingData) -> None:
+    first = fresh(data).expose(FEW, epoch=1, number=0)
+    assert torch.equal(first, fresh(data).expose(FEW, epoch=1, number=0))
+    others = (
+        fresh(data).expose(FEW, epoch=2, number=0),
+        fresh(data).expose(FEW, epoch=1, number=1),
+        fresh(data, seed=1).expose(FEW, epoch=1, number=0),
+    )
+    for other in others:
+        assert not torch.equal(first, other)
+        noise = torch.stack((first - first.mean(0), other - other.mean(0))).flatten(1)
+        assert noise.isfinite().all()
+
+
+def test_many_exposures_tend_to_the_clean_image(data: TrainingData) -> None:
+    exposures = fresh(data)
+    shots = torch.stack([exposures.expose(FEW, epoch=k, number=0) for k in range(200)])
+    noise = shots.std(dim=0)
+    off = (shots.mean(dim=0) - clean_images(data)).abs()
+    near = off < 6 * noise / 200**0.5 + 1e-3
+    assert near.float().mean() > 0.98, "the rest was dark in the stored image, as edges are"
+    assert (off < 5 * noise).all()
+    assert noise.min() > 0
+
+
+def test_a_fresh_exposure_is_dark_where_an_edge_darkened_the_stored_one(
+    data: TrainingData,
+) -> None:
+    inputs = data.train.input.clone()
+    inputs[:, :, 10:14, 10:14] -= 0.5
+    edged = dataclasses.replace(data, train=dataclasses.replace(data.train, input=inputs))
+    difference = fresh(data).expose(FEW, epoch=1, number=0) - fresh(edged).expose(
+        FEW, epoch=1, number=0
+    )
+    inside = difference[:, 10:14, 10:14]
+    assert inside.mean() == pytest.approx(0.5, abs=0.02)
+    difference[:, 10:14, 10:14] = 0
+    assert not difference.any()
+
+
+def test_dose_jitter_makes_some_images_noisier_than_others(data: TrainingData) -> None:
+    same = torch.zeros(4, dtype=torch.int64)
+
+    def noise_of(config: ExposureConfig) -> torch.Tensor:
+        shots = fresh(data, config).expose(same, epoch=1, number=0)
+        clean = fresh(data).expose(same.repeat(100), epoch=1, number=0).mean(dim=0)
+        return (shots - clean).std(dim=(1, 2))
+
+    even = noise_of(FRESH)
+    uneven = noise_of(ExposureConfig(resample=True, dose_jitter=2.0))
+    assert even.max() / even.min() < 1.2
+    assert uneven.max() / uneven.min() > 1.3
+
+
+def test_kvp_jitter_moves_the_whole_batch_and_stays_in_range(data: TrainingData) -> None:
+    config = ExposureConfig(resample=True, kvp_jitter=80.0)
+    means = [
+        float(fresh(data, config).expose(FEW, epoch=epoch, number=0).mean()) for epoch in range(8)
+    ]
+    still = [float(fresh(data).expose(FEW, epoch=epoch, number=0).mean()) for epoch in range(8)]
+    assert max(means) - min(means) > 20 * (max(still) - min(still))
+
+
+def test_a_batch_is_normalised_and_padded_like_stored_inputs(make_exposed: MakeData) -> None:
+    data = make_exposed(4, 35)
+    normalization = Normalization("absolute", data.input_mean, data.input_std, data.data_ranges)
+    stored = StoredInputs(normalization.normalize_input(data.train.input), depth=3)
+    one = stored.batch(FEW, epoch=1, number=0)
+    two = fresh(data).batch(FEW, epoch=1, number=0)
+    assert one.shape == two.shape == (4, 1, 40, 40)
+    assert one.stride() == two.stride()
+    assert torch.equal(one, stored.batch(FEW, epoch=2, number=5))
+
+
+def test_the_same_seed_gives_the_same_curve(data: TrainingData) -> None:
+    jittered = {"exposure__dose_jitter": 0.5, "exposure__kvp_jitter": 10.0}
+    config = small(**jittered)
+    assert curve(config, data, 2) == curve(config, data, 2)
+    assert curve(config, data, 2) != curve(small(), data, 2)
+    assert curve(small(), data, 2) != curve(small(exposure__resample=False), data, 2)
+
+
+def test_continuing_equals_an_uninterrupted_run(data: TrainingData, tmp_path: Path) -> None:
+    whole = curve(small(), data, 3)
+    broken = train(
+        small(), data, epochs=3, device=CPU, checkpoints=tmp_path, checkpoint_every_s=0.0
+    )
+    next(broken), next(broken)
+    broken.close()  # type: ignore[attr-defined]
+    assert curve(small(), data, 3, checkpoints=tmp_path) == whole
+
+
+def test_validation_and_the_affine_start_see_the_stored_inputs(data: TrainingData) -> None:
+    still = dataclasses.replace(data, train=dataclasses.replace(data.train, path_lengths=None))
+    lazy = {"optimizer__learning_rate": 1e-12, "loss__adversarial": "none"}
+    stored = curve(small(exposure__resample=False, generator__norm="none", **lazy), still, 1)[0]
+    exposed = curve(small(generator__norm="none", **lazy), data, 1)[0]
+    assert exposed.val_ssim == pytest.approx(stored.val_ssim, abs=1e-5)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("lost", ["path_lengths", "exposure"])
+def test_data_that_cannot_be_exposed_anew_are_refused_at_once(
+    data: TrainingData, lost: str
+) -> None:
+    if lost == "exposure":
+        poor = dataclasses.replace(data, exposure=None)
+    else:
+        poor = dataclasses.replace(data, train=dataclasses.replace(data.train, path_lengths=None))
+    with pytest.raises(ValueError, match=r"set exposure\.resample to false"):
+        train(small(), poor, epochs=1, device=CPU)
