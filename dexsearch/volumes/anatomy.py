@@ -2,6 +2,7 @@
 
 Points are (z, y, x) in mm: z towards the feet, y towards the back, x towards the patient's
 left; the origin lies in mid-chest. Tables give an average adult; `Anatomy` scales them.
+Every range is listed with its source in docs/phantom.md.
 """
 
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 N_VERTEBRAE = 12
-RIB_HALF_WIDTH_MM = (46, 68, 86, 100, 110, 118, 124, 128, 130, 129, 124, 112)
+RIB_HALF_WIDTH_MM = (66, 92, 108, 118, 124, 128, 130, 131, 132, 131, 126, 114)
 RIB_HALF_DEPTH_MM = (34, 50, 62, 72, 80, 86, 91, 95, 97, 96, 92, 84)
-RIB_BACK_MM = (42, 55, 64, 70, 75, 78, 80, 80, 78, 74, 68, 60)
-RIB_DROP_MM = (26, 42, 54, 62, 68, 73, 78, 82, 86, 88, 64, 42)
+RIB_BACK_MM = (52, 66, 76, 84, 89, 92, 94, 94, 92, 88, 82, 74)
+RIB_DROP_MM = (44, 58, 70, 79, 86, 92, 97, 101, 103, 104, 108, 100)
 RIB_END_DEG = (148, 152, 155, 156, 155, 152, 148, 140, 131, 122, 88, 58)
 VERTEBRA_PITCH_MM = (18.5, 19, 19.5, 20, 20.5, 21, 21.5, 22, 23, 24, 25.5, 27)
-CAUDAL_AND_CRANIAL = 3
+CAUDAL_AND_CRANIAL = 5
+"""Vertebrae drawn below T12 and above T1."""
+SOFT_TISSUE_G_PER_CM3 = 1.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,15 @@ class Anatomy:
     heart: float
     heart_left_mm: float
     breast_mm: float
-    """Radius; 0 for none."""
+    """How far breasts stand out; 0 for none."""
     lung_density: float
     """Fraction of soft tissue of the parenchyma."""
     cortex_mm: float
     cortical_fraction: float
     marrow_fraction: float
     trabecular_fraction: float
+    cartilage_fraction: float
+    """Cortical bone in the costal cartilage, which calcifies with age."""
     stomach_gas_mm: float
     """Radius; 0 for none."""
     tumour_diameter_mm: float
@@ -93,16 +98,31 @@ class CageProfile:
 
 
 def cage_profile(anatomy: Anatomy) -> CageProfile:
-    """Return the cage's ellipses, each at the height where its rib is widest."""
+    """Return the cage's horizontal ellipses.
+
+    Ribs slope, so at one height the back belongs to a lower rib than the side, and the front to
+    a higher rib still; each is taken where its own rib passes.
+    """
     levels = range(N_VERTEBRAE)
-    drop = 0.5 * anatomy.rib_slope * np.array(RIB_DROP_MM)
+    drop = anatomy.rib_slope * np.array(RIB_DROP_MM)
     depth = anatomy.depth * np.array(RIB_HALF_DEPTH_MM)
     back = np.array([anatomy.back_mm(level) for level in levels])
+    top = np.array(
+        [anatomy.vertebra_mm(level)[0] - 0.35 * anatomy.pitch_mm(level) for level in levels]
+    )
+    z = np.linspace(top[0], top[-1] + 0.5 * drop[-1], 2 * N_VERTEBRAE)
+    y_back = np.interp(z, top, back)
+    whole = slice(0, 9)
+    y_front = np.interp(z, (top + 0.9 * drop)[whole], (back - 2.0 * depth)[whole])
+    # Above the first rib's front end the cage leans forward from the spine to it.
+    y_front = np.minimum(y_front, y_back - 0.8 * depth[0])
     return CageProfile(
-        z_mm=np.array([anatomy.vertebra_mm(level)[0] for level in levels]) + drop,
-        half_width_mm=anatomy.width * np.array(RIB_HALF_WIDTH_MM),
-        half_depth_mm=depth,
-        centre_y_mm=back - depth,
+        z_mm=z,
+        half_width_mm=np.interp(
+            z, top + 0.5 * drop, anatomy.width * np.array(RIB_HALF_WIDTH_MM, np.float64)
+        ),
+        half_depth_mm=0.5 * (y_back - y_front),
+        centre_y_mm=0.5 * (y_back + y_front),
     )
 
 
@@ -117,25 +137,26 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
         height=float(np.clip(size * around(1.0, 0.06), 0.84, 1.16)),
         width=float(np.clip(size * around(1.0, 0.07), 0.82, 1.18)),
         depth=float(np.clip(size * around(1.0, 0.08), 0.80, 1.22)),
-        rib_slope=float(rng.uniform(0.55, 1.45)),
-        rib_thickness=float(rng.uniform(0.85, 1.25)),
+        rib_slope=float(rng.uniform(0.8, 1.4)),
+        rib_thickness=float(rng.uniform(0.85, 1.2)),
         last_rib=float(rng.uniform(0.4, 1.2)),
         level_mm=around(0.0, 10.0),
         scoliosis_mm=around(0.0, 4.0),
         kyphosis_mm=around(0.0, 5.0),
         fat_mm=float(rng.uniform(5.0, 26.0)),
         muscle_mm=float(rng.uniform(10.0, 20.0)),
-        diaphragm_mm=around(70.0, 14.0),
-        heart=float(rng.uniform(0.85, 1.2)),
-        heart_left_mm=around(26.0, 6.0),
-        breast_mm=float(rng.uniform(40.0, 62.0)) if rng.random() < 0.45 else 0.0,
+        diaphragm_mm=around(72.0, 12.0),
+        heart=float(rng.uniform(0.85, 1.15)),
+        heart_left_mm=around(26.0, 5.0),
+        breast_mm=float(rng.uniform(18.0, 50.0)) if rng.random() < 0.5 else 0.0,
         lung_density=float(rng.uniform(0.18, 0.32)),
-        cortex_mm=float(rng.uniform(0.8, 1.5)),
+        cortex_mm=float(rng.uniform(0.7, 1.4)),
         cortical_fraction=float(rng.uniform(0.75, 1.0)),
-        marrow_fraction=float(rng.uniform(0.03, 0.10)),
-        trabecular_fraction=float(rng.uniform(0.07, 0.17)),
+        marrow_fraction=float(rng.uniform(0.05, 0.13)),
+        trabecular_fraction=float(rng.uniform(0.06, 0.15)),
+        cartilage_fraction=float(rng.uniform(0.02, 0.08)),
         stomach_gas_mm=float(rng.uniform(12.0, 28.0)) if rng.random() < 0.6 else 0.0,
-        tumour_diameter_mm=float(rng.uniform(8.0, 30.0)),
-        tumour_fraction=float(rng.uniform(0.95, 1.06)) / 1.06,
+        tumour_diameter_mm=float(rng.uniform(5.0, 30.0)),
+        tumour_fraction=float(rng.uniform(0.95, 1.06)) / SOFT_TISSUE_G_PER_CM3,
         tumour_lobes=int(rng.integers(0, 5)),
     )

@@ -1,190 +1,231 @@
-"""The soft tissues of a procedural thorax: outline, fat, lungs with vessels, heart, tumour."""
+"""The soft tissues inside a procedural thorax: lungs with vessels, heart, airways, tumour."""
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d
 
-from dexsearch.volumes.anatomy import Anatomy, CageProfile, cage_profile
+from dexsearch.volumes.anatomy import Anatomy, cage_profile
+from dexsearch.volumes.outline import paint_body
 from dexsearch.volumes.shapes import (
     Capsule,
     Ellipsoid,
     Grid,
     Point,
-    add_capsule,
-    add_ellipsoid,
+    Shape,
+    Slices,
     coverage,
-    ellipse_distance,
+    draw,
+    drawn,
 )
 
-FAT_FRACTION = 0.864
-"""Adipose tissue as soft tissue: mu at 60 keV against ICRU-44 soft tissue's."""
-SKIN_MM = 2.0
 PLEURA_MM = 7.0
+"""From the ribs' centre lines to the lungs."""
 SIDES = (-1.0, 1.0)
+SLICES_PER_CHUNK = 6
+PLACES_MM = 5.0
+"""Pitch of the lattice of places for the tumour, whatever the voxel."""
+TEXTURE_MM = 6.0
+TEXTURE_REACH_MM = 204.0
+TEXTURE_STRENGTH = 0.11
 
 
-@dataclass(frozen=True, slots=True)
-class SoftTissue:
-    """The soft basis before bones, and where the lungs are."""
-
-    fraction: NDArray[np.float32]
-    lung_distance_mm: NDArray[np.float32]
-
-
-def soft_tissue(grid: Grid, anatomy: Anatomy, rng: np.random.Generator) -> SoftTissue:
-    """Draw everything that is neither bone nor tumour."""
-    cage = cage_profile(anatomy)
-    body = _outline(grid, anatomy, cage)
-    fat_mm = anatomy.fat_mm
-    inside = coverage(body, grid.voxel_mm)
-    under_skin = coverage(body + SKIN_MM, grid.voxel_mm)
-    fat = under_skin - coverage(body + SKIN_MM + fat_mm, grid.voxel_mm)
-    soft = inside - (1.0 - FAT_FRACTION) * fat
-    lungs = _lungs(grid, anatomy, cage)
-    vessels = grid.far()
-    for vessel in _vessels(anatomy, rng):
-        add_capsule(vessels, grid, vessel)
-    air = coverage(lungs, grid.voxel_mm)
-    texture = gaussian_filter(rng.standard_normal(grid.shape, dtype=np.float32), 2.0)
-    parenchyma = anatomy.lung_density * (1.0 + 0.9 * texture)
-    blood = coverage(vessels, grid.voxel_mm)
-    soft += air * (parenchyma + (1.0 - parenchyma) * blood - soft)
+def soft_tissue(grid: Grid, anatomy: Anatomy, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Draw everything that is neither bone nor tumour, as a fraction of ICRU-44 soft tissue."""
+    soft = np.zeros(grid.shape, dtype=np.float32)
+    paint_body(soft, grid, anatomy, chunk=SLICES_PER_CHUNK)
+    vessels = tuple(_vessels(anatomy, rng))
+    _paint_lungs(soft, grid, anatomy, vessels, _texture(rng))
     for gas in _airways(anatomy):
-        hollow = grid.far()
-        add_capsule(hollow, grid, gas)
-        soft *= 1.0 - coverage(hollow, grid.voxel_mm)
-    return SoftTissue(fraction=soft, lung_distance_mm=lungs)
+        if (hollow := drawn((gas,), grid)) is not None:
+            box, field = hollow
+            soft[box] *= 1.0 - coverage(field, grid.voxel_mm)
+    return soft
 
 
-def tumour_distance(
-    grid: Grid, anatomy: Anatomy, lungs: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[NDArray[np.float32], Point]:
-    """Place a tumour wholly inside a lung; return its distance field and its centre."""
+def lung_distance_mm(grid: Grid, anatomy: Anatomy) -> NDArray[np.float32]:
+    """Return the distance to both lungs: cage less mediastinum, spine, heart and diaphragm."""
+    lungs = grid.far()
+    for shape in _mediastinum(anatomy):
+        draw(lungs, grid, shape)
+    cage = _pleura(grid, anatomy)
+    y, x = grid.axis_mm(1), grid.axis_mm(2)
+    z = grid.axis_mm(0)[:, None, None]
+    bend, apex = _dome_mm(x, anatomy), _apex_mm(x, anatomy)
+    for first in range(0, grid.shape[0], SLICES_PER_CHUNK):
+        chunk = slice(first, first + SLICES_PER_CHUNK)
+        part, field = cage.part(chunk), lungs[chunk]
+        behind = (y[None, :] - part.centre_y_mm[:, None] + 10.0) / part.half_depth_mm[:, None]
+        sulcus = 46.0 * np.maximum(behind, 0.0) ** 2
+        np.negative(field, out=field)
+        np.maximum(field, part.distance_mm(y, x), out=field)
+        np.maximum(field, 0.75 * (z[chunk] - sulcus[:, :, None]) - 0.75 * bend, out=field)
+        if z[first, 0, 0] < apex.max():
+            np.maximum(field, 0.75 * (apex - z[chunk]), out=field)
+    return lungs
+
+
+def tumour_shapes(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Point, list[Shape]]:
+    """Return the centre and the shapes of a tumour wholly inside a lung."""
+    n = 2 * round(180.0 / PLACES_MM) + 1
+    grid = Grid((n, n, n), PLACES_MM)
+    lungs = lung_distance_mm(grid, anatomy)
     radius = 0.5 * anatomy.tumour_diameter_mm
     depth_mm = min(radius + 2.0, 0.9 * float(-lungs.min()))
     candidates = np.argwhere(lungs < -depth_mm)
-    place = candidates[int(rng.integers(len(candidates)))]
-    axes = (float(grid.axis_mm(axis)[int(place[axis])]) for axis in range(3))
-    centre: Point = (next(axes), next(axes), next(axes))
-    field = grid.far()
+    places = (candidates[int(rng.integers(len(candidates)))] - (n - 1) / 2) * PLACES_MM
+    z, y, x = places.tolist()
     core = radius if anatomy.tumour_lobes == 0 else 0.8 * radius
-    add_ellipsoid(field, grid, Ellipsoid(centre, (core, core, core)))
+    shapes: list[Shape] = [Ellipsoid((z, y, x), (core, core, core))]
     directions = rng.standard_normal((anatomy.tumour_lobes, 3))
     # Lobes come in opposite pairs, so that the known centre stays the centre.
     for direction in np.concatenate((directions, -directions)):
-        z, y, x = (0.5 * radius * direction / np.linalg.norm(direction)).tolist()
-        lobe = (centre[0] + z, centre[1] + y, centre[2] + x)
-        add_ellipsoid(field, grid, Ellipsoid(lobe, (0.5 * radius,) * 3))
-    return field, centre
+        dz, dy, dx = (0.5 * radius * direction / np.linalg.norm(direction)).tolist()
+        shapes.append(Ellipsoid((z + dz, y + dy, x + dx), (0.5 * radius,) * 3))
+    return (z, y, x), shapes
 
 
-def _outline(grid: Grid, anatomy: Anatomy, cage: CageProfile) -> NDArray[np.float32]:
-    """Return the distance to the skin: cage with muscle and fat, shoulders, neck, breasts."""
-    soft_mm = anatomy.muscle_mm + anatomy.fat_mm + SKIN_MM
-    t1 = anatomy.vertebra_mm(0)[0]
-    neck, reach = 56.0 + 0.4 * anatomy.fat_mm, 150.0 * anatomy.width + 0.6 * soft_mm
-    z = grid.axis_mm(0)
-    joints = (t1 - 60, t1 - 30, t1 - 8, t1 + 14, t1 + 50, t1 + 90)
-    cage_width = np.interp(z, cage.z_mm, cage.half_width_mm) + soft_mm
-    shoulders = np.interp(z, joints, (neck, neck + 6, 0.72 * reach, reach, reach, 0.0))
-    width = np.maximum(np.where(z < t1 + 40, 0.0, cage_width), shoulders)
-    cage_depth = np.interp(z, cage.z_mm, cage.half_depth_mm) + 0.7 * soft_mm + 6.0
-    depth = np.interp(z, (t1 - 40, t1 + 10), (neck, 0.0))
-    depth = np.maximum(depth, cage_depth)
-    centre = np.interp(z, cage.z_mm, cage.centre_y_mm) + 4.0
+def _paint_lungs(
+    soft: NDArray[np.float32],
+    grid: Grid,
+    anatomy: Anatomy,
+    vessels: tuple[Capsule, ...],
+    texture: NDArray[np.float32],
+) -> None:
+    """Put air with a fine texture, and vessels, where the lungs are."""
+    cage = cage_profile(anatomy)
+    half = float(cage.half_width_mm.max())
+    top = anatomy.vertebra_mm(0)[0] - 16.0
+    front = float((cage.centre_y_mm - cage.half_depth_mm).min())
+    back = float((cage.centre_y_mm + cage.half_depth_mm).max())
+    box = grid.box((top, front, -half), (float(cage.z_mm.max()) + 40.0, back, half))
+    if box is None:
+        return
+    local = grid.within(box)
+    lungs, blood, inside = lung_distance_mm(local, anatomy), local.far(), soft[box]
+    for vessel in vessels:
+        draw(blood, local, vessel)
+    weights = [_interpolation(local.axis_mm(axis)) for axis in range(3)]
+    rows = texture.reshape(len(texture), -1)
+    for first in range(0, local.shape[0], SLICES_PER_CHUNK):
+        chunk = slice(first, first + SLICES_PER_CHUNK)
+        planes = (weights[0][chunk] @ rows).reshape(-1, *texture.shape[1:])
+        fill = np.matmul(np.matmul(weights[1], planes), weights[2].T)
+        fill += 1.0
+        fill *= np.float32(anatomy.lung_density)
+        share = coverage(blood[chunk], local.voxel_mm)
+        fill += share * (1.0 - fill)
+        fill -= inside[chunk]
+        fill *= coverage(lungs[chunk], local.voxel_mm)
+        inside[chunk] += fill
+
+
+def _texture(rng: np.random.Generator) -> NDArray[np.float32]:
+    n = 2 * round(TEXTURE_REACH_MM / TEXTURE_MM) + 1
+    texture: NDArray[np.float32] = rng.standard_normal((n, n, n), dtype=np.float32)
+    texture *= np.float32(TEXTURE_STRENGTH)
+    return texture
+
+
+def _interpolation(places_mm: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the matrix that interpolates linearly from the texture's lattice to places."""
+    n = 2 * round(TEXTURE_REACH_MM / TEXTURE_MM) + 1
+    node = places_mm / TEXTURE_MM + (n - 1) / 2
+    share = np.maximum(1.0 - np.abs(node[:, None] - np.arange(n)[None, :]), 0.0)
+    return np.asarray(share, np.float32)
+
+
+def _pleura(grid: Grid, anatomy: Anatomy) -> Slices:
+    """Return the inside of the rib cage, closed by a rounded apex on either side."""
+    z, cage = grid.axis_mm(0).astype(np.float64), cage_profile(anatomy)
+    apex = anatomy.vertebra_mm(0)[0] - 12.0
+    rise = np.clip((z - apex) / 42.0, 0.0, 1.0)
+    dome = np.sqrt(rise * (2.0 - rise))
+    width = np.interp(z, cage.z_mm, cage.half_width_mm) - PLEURA_MM
+    depth = np.interp(z, cage.z_mm, cage.half_depth_mm) - PLEURA_MM
+    centre = np.interp(z, cage.z_mm, cage.centre_y_mm)
+    smoothing = 5.0 / grid.voxel_mm
     width, depth, centre = (
-        gaussian_filter1d(row, 9.0 / grid.voxel_mm)[:, None, None].astype(np.float32)
+        gaussian_filter1d(row, smoothing, mode="nearest").astype(np.float32)
         for row in (width, depth, centre)
     )
-    _, y, x = grid.axes_mm()
-    body = ellipse_distance((y - centre), x, depth, width, power=2.4)
-    if anatomy.breast_mm > 0:
-        r = anatomy.breast_mm
-        level = anatomy.vertebra_mm(7)[0] + 6.0
-        front = float(np.interp(level, z, (centre - depth)[:, 0, 0]))
-        for side in SIDES:
-            centre_mm = (level, front + 14.0, 68.0 * anatomy.width * side)
-            add_ellipsoid(body, grid, Ellipsoid(centre_mm, (r, 0.75 * r, 1.05 * r)))
-    return body
+    shut = np.maximum(dome, 0.01).astype(np.float32)
+    return Slices(shut * width, (0.25 + 0.75 * shut) * depth, centre, 2.2)
 
 
-def _lungs(grid: Grid, anatomy: Anatomy, cage: CageProfile) -> NDArray[np.float32]:
-    """Return the distance to both lungs: cage less mediastinum, spine, heart and diaphragm."""
-    z, y, x = grid.axes_mm()
-    apex = anatomy.vertebra_mm(0)[0] - 14.0
-    heights = np.concatenate(([apex - 1.0, apex, apex + 9.0], cage.z_mm))
-    width = np.concatenate(([1.0, 12.0, 34.0], cage.half_width_mm - PLEURA_MM))
-    depth = np.concatenate(([1.0, 9.0, 22.0], cage.half_depth_mm - PLEURA_MM))
-    centre = np.concatenate(([cage.centre_y_mm[0]] * 3, cage.centre_y_mm))
-    width, depth, centre = (
-        gaussian_filter1d(np.interp(z[:, 0, 0], heights, row), 6.0 / grid.voxel_mm)
-        for row in (width, depth, centre)
-    )
-    width, depth, centre = (
-        row.astype(np.float32)[:, None, None] for row in (width, depth, centre)
-    )
-    lungs = np.maximum(ellipse_distance(y - centre, x, depth, width, power=2.2), 0.8 * (apex - z))
-    keep_out = _mediastinum(grid, anatomy)
+def _dome_mm(x: NDArray[np.float32], anatomy: Anatomy) -> NDArray[np.float32]:
+    """Return the height of the diaphragm along x; the right dome stands higher."""
     offset = (np.abs(x) - 62.0 * anatomy.width) / (68.0 * anatomy.width)
-    bend = np.where(offset > 0, 58.0, 14.0) * offset**2
-    sulcus = 46.0 * np.maximum(0.0, (y - centre + 10.0) / depth) ** 2
-    left_lower = np.where(x > 0, 12.0, 0.0)
-    dome = anatomy.level_mm + anatomy.diaphragm_mm + left_lower + bend + sulcus
-    return np.asarray(np.maximum(np.maximum(lungs, -keep_out), 0.75 * (z - dome)), np.float32)
+    bend = np.where(offset > 0, 60.0, 14.0) * offset**2
+    lower_left = 7.0 * (1.0 + np.tanh(x / 32.0))
+    rows = anatomy.level_mm + anatomy.diaphragm_mm + lower_left + bend
+    return np.asarray(rows, np.float32)
 
 
-def _mediastinum(grid: Grid, anatomy: Anatomy) -> NDArray[np.float32]:
-    """Return the distance to what lies between the lungs."""
-    field = grid.far()
+def _apex_mm(x: NDArray[np.float32], anatomy: Anatomy) -> NDArray[np.float32]:
+    """Return the height of the lungs' tops along x: highest over the middle of each lung."""
+    inward = np.maximum(40.0 * anatomy.width - np.abs(x), 0.0) / 20.0
+    return np.asarray(anatomy.vertebra_mm(0)[0] - 12.0 + 16.0 * inward**2, np.float32)
+
+
+def _mediastinum(anatomy: Anatomy) -> Iterator[Shape]:
+    """Yield what lies between the lungs."""
     for level in range(-2, 13):
         start, end = anatomy.vertebra_mm(level), anatomy.vertebra_mm(level + 1)
-        add_capsule(field, grid, Capsule(start, end, (24.0, 24.0, 24.0)))
-        forward = 46.0 * anatomy.depth
+        yield Capsule(start, end, (24.0, 24.0, 24.0))
+        forward = (36.0 if level < 2 else 56.0) * anatomy.depth
         before = (start[0], start[1] - forward, start[2])
         after = (end[0], end[1] - forward, end[2])
-        add_capsule(field, grid, Capsule(before, after, (20.0, forward + 4.0, 21.0)))
-    heart_z = anatomy.vertebra_mm(7)[0] + 8.0
-    centre_y = anatomy.vertebra_mm(7)[1] - 68.0 * anatomy.depth
-    for chamber in _heart(anatomy, heart_z, centre_y):
-        add_ellipsoid(field, grid, chamber)
-    for vessel in _great_vessels(anatomy, (heart_z, centre_y)):
-        add_capsule(field, grid, vessel)
-    return field
+        yield Capsule(before, after, (20.0, forward + 4.0, 22.0))
+    # The heart lies on the diaphragm, wherever that is.
+    heart_z = anatomy.level_mm + anatomy.diaphragm_mm + 18.0 - 46.0 * anatomy.heart
+    heart = (heart_z, anatomy.vertebra_mm(7)[1] - 72.0 * anatomy.depth)
+    yield from _heart(anatomy, *heart)
+    yield from _great_vessels(anatomy, heart)
 
 
-def _heart(anatomy: Anatomy, z: float, y: float) -> Iterator[Ellipsoid]:
+def _heart(anatomy: Anatomy, z: float, y: float) -> Iterator[Shape]:
     """Yield the ventricles, the right atrium and the apex, which points left and down."""
     size, left = 46.0 * anatomy.heart, anatomy.heart_left_mm
-    yield Ellipsoid((z + 4.0, y, left - 4.0), (0.95 * size, 0.85 * size, size))
-    yield Ellipsoid((z - 2.0, y + 12.0, left - 36.0), (0.9 * size, 0.75 * size, 0.62 * size))
-    yield Ellipsoid((z + 20.0, y - 10.0, left + 22.0), (0.66 * size, 0.65 * size, 0.8 * size))
-    yield Ellipsoid((z - 36.0, y + 6.0, left - 14.0), (0.7 * size, 0.6 * size, 0.6 * size))
+    yield Ellipsoid((z + 4.0, y, left - 6.0), (0.95 * size, 0.85 * size, 0.9 * size))
+    yield Ellipsoid((z + 2.0, y + 12.0, left - 40.0), (0.9 * size, 0.75 * size, 0.62 * size))
+    base, apex = (z - 24.0, y + 4.0, left - 14.0), (z + 26.0, y - 12.0, left + 30.0)
+    yield Capsule(base, apex, (0.6 * size, 0.6 * size, 0.62 * size))
+    yield Ellipsoid((z - 40.0, y + 2.0, left - 10.0), (0.6 * size, 0.5 * size, 0.52 * size))
 
 
 def _great_vessels(anatomy: Anatomy, heart: tuple[float, float]) -> Iterator[Capsule]:
+    """Yield aorta and superior vena cava."""
     arch_z, spine_y, _ = anatomy.vertebra_mm(4)
     r = 13.0 * anatomy.heart
     points = [(heart[0] - 40.0, heart[1] - 4.0, -14.0), (arch_z + 4.0, heart[1] + 8.0, -18.0)]
-    points += [(arch_z - 8.0, heart[1] + 26.0, 4.0), (arch_z, spine_y - 16.0, 20.0)]
+    points += [(arch_z - 10.0, heart[1] + 26.0, 6.0), (arch_z - 2.0, spine_y - 16.0, 22.0)]
     points += [
         (z, y - 6.0, x + 24.0) for z, y, x in (anatomy.vertebra_mm(level) for level in (6, 9, 12))
     ]
     for start, end in itertools.pairwise(points):
         yield Capsule(start, end, (r, r, r))
+    cava = 10.0 * anatomy.heart
+    top = anatomy.vertebra_mm(2)[0]
+    yield Capsule(
+        (top, heart[1] + 16.0, -20.0), (heart[0] - 30.0, heart[1] + 8.0, -26.0), (cava,) * 3
+    )
 
 
 def _vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Capsule]:
     """Yield the trees of vessels that leave both hila, each branch thinner than its parent."""
     hilum_z, spine_y, _ = anatomy.vertebra_mm(5)
     for side in SIDES:
-        root = np.array([hilum_z + 4.0, spine_y - 42.0, 30.0 * side])
-        for angle in np.linspace(-1.35, 1.45, 7):
-            out = np.array([np.sin(angle), rng.normal(0.0, 0.5), side * np.cos(angle)])
-            yield from _branch(root, out, 6.0, 38.0 * anatomy.height, rng)
+        # The left hilum stands higher than the right.
+        root = np.array([hilum_z + 12.0 - 6.0 * side, spine_y - 44.0 * anatomy.depth, 22.0 * side])
+        hilum = root + np.array([2.0, 2.0, 20.0 * side])
+        yield _rod(root, hilum, 8.5)
+        for angle in np.linspace(-1.35, 1.4, 8):
+            out = np.array([np.sin(angle), rng.normal(0.0, 0.45), side * np.cos(angle)])
+            radius_mm = 4.6 + 1.6 * max(0.0, float(np.sin(angle)))
+            yield from _branch(hilum, out, radius_mm, 30.0 * anatomy.height, rng)
 
 
 def _branch(
@@ -196,12 +237,16 @@ def _branch(
 ) -> Iterator[Capsule]:
     direction = direction / np.linalg.norm(direction)
     end = start + direction * length_mm
-    from_mm, to_mm = start.tolist(), end.tolist()
-    yield Capsule(tuple(from_mm), tuple(to_mm), (radius_mm, radius_mm, radius_mm))
-    if radius_mm > 1.4:
-        for _ in range(2):
-            turn = direction + 0.55 * rng.standard_normal(3)
-            yield from _branch(end, turn, 0.66 * radius_mm, 0.8 * length_mm, rng)
+    yield _rod(start, end, radius_mm)
+    if radius_mm > 1.1:
+        for share in (0.76, 0.62):
+            turn = direction + 0.42 * rng.standard_normal(3)
+            yield from _branch(end, turn, share * radius_mm, 0.84 * length_mm, rng)
+
+
+def _rod(start: NDArray[np.float64], end: NDArray[np.float64], radius_mm: float) -> Capsule:
+    (z0, y0, x0), (z1, y1, x1) = start.tolist(), end.tolist()
+    return Capsule((z0, y0, x0), (z1, y1, x1), (radius_mm,) * 3)
 
 
 def _airways(anatomy: Anatomy) -> Iterator[Capsule]:
@@ -214,6 +259,6 @@ def _airways(anatomy: Anatomy) -> Iterator[Capsule]:
         end = (carina[0] + 26.0, carina[1] + 4.0, carina[2] + 30.0 * side)
         yield Capsule(carina, end, (5.5, 5.5, 5.5))
     if anatomy.stomach_gas_mm > 0:
-        z = anatomy.level_mm + anatomy.diaphragm_mm + 34.0
+        z = anatomy.level_mm + anatomy.diaphragm_mm + 36.0
         r = anatomy.stomach_gas_mm
         yield Capsule((z, -20.0, 52.0), (z + 6.0, -10.0, 72.0), (0.6 * r, r, r))

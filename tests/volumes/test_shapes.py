@@ -7,9 +7,8 @@ from dexsearch.volumes.shapes import (
     Capsule,
     Ellipsoid,
     Grid,
-    add_capsule,
-    add_ellipsoid,
     coverage,
+    draw,
 )
 
 GRID = Grid(shape=(60, 50, 56), voxel_mm=2.0)
@@ -17,10 +16,7 @@ GRID = Grid(shape=(60, 50, 56), voxel_mm=2.0)
 
 def drawn_mm3(shape: Capsule | Ellipsoid) -> float:
     field = GRID.far()
-    if isinstance(shape, Capsule):
-        add_capsule(field, GRID, shape)
-    else:
-        add_ellipsoid(field, GRID, shape)
+    draw(field, GRID, shape)
     return float(coverage(field, GRID.voxel_mm).sum()) * GRID.voxel_mm**3
 
 
