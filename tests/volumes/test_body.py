@@ -1,0 +1,49 @@
+"""The body without the table."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dexsearch.volumes.body import body_mask
+
+
+def hu_with_a_table() -> NDArray[np.int16]:
+    """A body with two lungs above a table, in our axes."""
+    hu = np.full((6, 40, 48), -1000, np.int16)
+    hu[:, 8:28, 6:42] = 40
+    hu[:, 12:24, 10:18] = hu[:, 12:24, 26:36] = -850
+    hu[:, 32:34, 2:46] = 100
+    return hu
+
+
+def test_the_table_is_taken_away_and_the_lungs_are_kept() -> None:
+    mask = body_mask(hu_with_a_table())
+    assert mask[:, 8:28, 6:42].all()
+    assert mask.sum() == 6 * 20 * 36
+
+
+def test_holes_are_filled_as_scipy_fills_them() -> None:
+    hu = np.random.default_rng(0).normal(-400, 300, (8, 30, 30)).astype(np.float32)
+    labels, _ = ndimage.label(hu > -400)
+    largest = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+    expected = np.stack([ndimage.binary_fill_holes(row) for row in largest])
+    np.testing.assert_array_equal(body_mask(hu), expected)
+
+
+def test_an_open_airway_is_not_filled() -> None:
+    hu = hu_with_a_table()
+    hu[:, :10, 20:22] = -1000
+    assert not body_mask(hu)[:, :10, 20:22].any()
+
+
+def test_several_scans_are_averaged() -> None:
+    low, high = hu_with_a_table(), hu_with_a_table()
+    low[:, 4:6, 20:22], high[:, 4:6, 20:22] = 40, -1000
+    low[:, 6:8, 20:22], high[:, 6:8, 20:22] = 40, 20
+    mask = body_mask(low, high)
+    assert mask[:, 6:8, 20:22].all()
+    assert not mask[:, 4:6, 20:22].any()
+
+
+def test_nothing_but_air_has_no_body() -> None:
+    assert not body_mask(np.full((3, 4, 5), -1000, np.int16)).any()
