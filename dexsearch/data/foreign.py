@@ -1,184 +1,199 @@
-"""Find foreign image pairs: three folders of files with the same names, one per kind of image.
+"""Foreign image pairs: files of the same name in one folder for each kind of image.
 
-    SRC/<single energy>/m30_15_45.npy      the pose -30, 15, 45 degrees
+    SRC/<single energy>/m30_15_45.npy      one volume from the pose -30, 15, 45 degrees
     SRC/<bone>/m30_15_45.npy
     SRC/<tissue>/m30_15_45.npy
 
-The layout of xray_GAN. A folder is known by its name (case, `-`, `_` and blanks do not matter):
-single, single energy, se, input, drr or a tube voltage such as 120kV; bone or bones; soft, soft
-tissue or tissue. A minus sign is written `m` or `-`.
+is the layout of xray_GAN. Radiographs have any names, formats that may differ between folders,
+and sub-folders for subjects (SRC/<input>/<subject>/<image>.png); one target may be absent.
 """
 
 import hashlib
-import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dexsearch.data.foreign_files import Folders, find_folders, matched
+from dexsearch.data.foreign_subjects import Identities, Identity, identify, pose_of
 from dexsearch.data.splits import Pose
 from dexsearch.errors import DataError
-from dexsearch.images.reading import SUFFIXES, read_image_size
+from dexsearch.images.reading import ImageHeader, read_header
 
-_FOLDER_NAMES = {
-    "input": re.compile(r"single(energy)?|se|inputs?|drrs?|\d+kvp?"),
-    "bone": re.compile(r"bones?"),
-    "tissue": re.compile(r"soft(tissues?)?|tissues?"),
-}
-_ANGLE = r"((?:m|-)?\d+(?:\.\d+)?)"
-_POSE = re.compile(rf"{_ANGLE}_{_ANGLE}_{_ANGLE}")
-_LISTED = 3
+__all__ = [
+    "Folders",
+    "ForeignPair",
+    "FoundPairs",
+    "content_sha256",
+    "find_folders",
+    "find_pairs",
+    "pose_from_name",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Folders:
-    """Where the three kinds of images lie."""
-
-    input: Path
-    bone: Path
-    tissue: Path
-
-    def by_kind(self) -> dict[str, Path]:
-        """Return the folders by the name of the dataset's arrays."""
-        return {"input": self.input, "bone": self.bone, "tissue": self.tissue}
+_SPACING_TOLERANCE = 0.01  # of the spacing
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignPair:
-    """The three files of one pose, all of one size."""
+    """The files of one image, all of one size.
 
+    Attributes:
+        subject: whose image it is.
+        pose_deg: from where it was seen; zero where the name does not say.
+        name: of the image, empty where its pose is its name.
+        size_px: rows and columns.
+        input: single-energy image.
+        bone: bone image, if there are any.
+        tissue: soft-tissue image, if there are any.
+    """
+
+    subject: str
     pose_deg: Pose
+    name: str
     size_px: tuple[int, int]
     input: Path
-    bone: Path
-    tissue: Path
+    bone: Path | None = None
+    tissue: Path | None = None
+
+    def paths(self) -> dict[str, Path]:
+        """Return the files that there are by the name of the dataset's arrays."""
+        files = {"input": self.input, "bone": self.bone, "tissue": self.tissue}
+        return {kind: path for kind, path in files.items() if path is not None}
 
 
-def find_folders(
-    source: Path,
-    *,
-    input_dir: Path | None = None,
-    bone_dir: Path | None = None,
-    tissue_dir: Path | None = None,
-) -> Folders:
-    """Find the three folders in `source` by their names; a folder given by hand comes first.
+@dataclass(frozen=True, slots=True)
+class FoundPairs:
+    """All pairs of an import and what is known of them.
+
+    Attributes:
+        pairs: in the order in which they are imported.
+        identities: whose images they are.
+        pixel_mm: pixel spacing in the files where all agree, else None.
+        notes: what the user should know, one line each.
+    """
+
+    pairs: tuple[ForeignPair, ...]
+    identities: Identities
+    pixel_mm: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of the dataset's arrays that there are images for."""
+        return tuple(self.pairs[0].paths())
+
+
+def find_pairs(folders: Folders, *, subject_pattern: str | None = None) -> FoundPairs:
+    """Match the folders' files by name, compare their sizes and tell their subjects apart.
+
+    Only headers are read.
+
+    Args:
+        folders: where the kinds of images lie.
+        subject_pattern: regular expression whose one group is the subject in a file's path
+            within its folder, without suffix.
 
     Raises:
-        DataError: if a folder is missing or two could be meant.
+        DataError: naming the file that lacks a partner, is no image, is of another size or
+            patient than its partner, or does not tell its subject.
+        ConfigurationError: on a pattern that cannot be used.
     """
-    if not source.is_dir():
-        reason = "is not a folder" if source.exists() else "does not exist"
-        raise DataError(
-            f"{source}: {reason}", hint="give the folder that holds the three image folders"
-        )
-    given = {"input": input_dir, "bone": bone_dir, "tissue": tissue_dir}
-    return Folders(**{kind: _folder(source, kind, path) for kind, path in given.items()})
-
-
-def find_pairs(folders: Folders) -> list[ForeignPair]:
-    """Match the three folders' files by name and compare their sizes, in the order of the poses.
-
-    Raises:
-        DataError: naming the file that lacks a partner, has no pose in its name or another size.
-    """
-    files = {kind: _images_in(folder) for kind, folder in folders.by_kind().items()}
-    names = set().union(*files.values())
-    for kind, found in files.items():
-        missing = sorted(names - set(found))
-        if missing:
-            _refuse_unpaired(kind, folders.by_kind()[kind], missing)
-    pairs = [_pair(name, files) for name in sorted(names)]
-    poses: dict[Pose, ForeignPair] = {}
-    for pair in pairs:
-        twin = poses.setdefault(pair.pose_deg, pair)
-        if twin is not pair:
-            raise DataError(
-                f"{pair.input} and {twin.input.name} are of the same pose", hint="remove one"
-            )
-    return [poses[pose] for pose in sorted(poses)]
+    files = matched(folders)
+    headers = {
+        key: {kind: read_header(path) for kind, path in paths.items()}
+        for key, paths in files.items()
+    }
+    for key, paths in files.items():
+        _refuse_unlike(paths, headers[key])
+    patients = {key: _patient(found) for key, found in headers.items()}
+    identities = identify(patients, subject_pattern=subject_pattern)
+    pairs = tuple(
+        _pair(identity, headers[key]["input"].size_px, files[key])
+        for key, identity in identities.by_key.items()
+    )
+    pixel_mm, spacing_notes = _common_spacing([found["input"] for found in headers.values()])
+    notes = (*identities.notes, *spacing_notes, *_doubts(files, headers))
+    return FoundPairs(pairs, identities, pixel_mm, notes)
 
 
 def content_sha256(pairs: Sequence[ForeignPair]) -> str:
-    """Return one hash over all files and their poses, wherever they lie."""
+    """Return one hash over all files, whose they are and their poses, wherever they lie."""
     whole = hashlib.sha256()
     for pair in pairs:
-        whole.update(repr(pair.pose_deg).encode())
-        for path in (pair.input, pair.bone, pair.tissue):
+        whole.update(repr((pair.subject, pair.pose_deg, pair.name)).encode())
+        for kind, path in pair.paths().items():
+            whole.update(kind.encode())
             with path.open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()
 
 
 def pose_from_name(path: Path) -> Pose:
-    """Return the angles that a file name such as `m30_15_45.npy` holds, in degrees."""
-    match = _POSE.fullmatch(path.stem)
-    if match is None:
+    """Return the angles that a file name such as `m30_15_45.npy` holds, in degrees.
+
+    Raises:
+        DataError: on another name.
+    """
+    pose = pose_of(path.stem)
+    if pose is None:
         raise DataError(
             f"{path}: expected a name of three angles such as m30_15_45{path.suffix} "
             "(m for minus)",
             hint="rename the file after its pose, or move it out of the folder",
         )
-    x, y, z = (float(angle.replace("m", "-")) + 0.0 for angle in match.groups())
-    return x, y, z
+    return pose
 
 
-def _folder(source: Path, kind: str, given: Path | None) -> Path:
-    option = f"--{kind}-dir"
-    if given is not None:
-        for path in (source / given, given):
-            if path.is_dir():
-                return path
-        raise DataError(f"{option} {str(given)!r} is no folder, neither in {source} nor here")
-    inside = sorted(path for path in source.iterdir() if path.is_dir())
-    matching = [path for path in inside if _FOLDER_NAMES[kind].fullmatch(_plain(path.name))]
-    if len(matching) == 1:
-        return matching[0]
-    names = ", ".join(path.name for path in matching or inside) or "none"
-    reason = "could be any of" if matching else "is not among the folders"
-    raise DataError(
-        f"{source}: the folder of {kind} images {reason}: {names}", hint=f"name it with {option}"
-    )
+def _pair(identity: Identity, size_px: tuple[int, int], paths: dict[str, Path]) -> ForeignPair:
+    return ForeignPair(identity.subject, identity.pose_deg, identity.name, size_px, **paths)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name.lower())
-
-
-def _images_in(folder: Path) -> dict[str, Path]:
-    """Return the visible files of a folder by their names without suffix."""
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_dir():
-            continue
-        if path.suffix.lower() not in SUFFIXES:
+def _refuse_unlike(paths: Mapping[str, Path], headers: Mapping[str, ImageHeader]) -> None:
+    """Refuse a target that cannot show the same as its input."""
+    size_px, patient = headers["input"].size_px, headers["input"].patient
+    for kind, header in headers.items():
+        if header.size_px != size_px:
             raise DataError(
-                f"{path}: not an image; known formats: {', '.join(SUFFIXES)}",
-                hint="convert the file, or move it out of the folder",
+                f"{paths[kind]}: is {header.size_px[0]} x {header.size_px[1]} px, but "
+                f"{paths['input']} is {size_px[0]} x {size_px[1]}",
+                hint="the images of one name must cover the same pixels",
             )
-        if path.stem in files:
-            raise DataError(f"{path} stands beside {files[path.stem].name}", hint="remove one")
-        files[path.stem] = path
-    if not files:
-        raise DataError(f"{folder}: holds no images; known formats: {', '.join(SUFFIXES)}")
-    return files
-
-
-def _refuse_unpaired(kind: str, folder: Path, missing: list[str]) -> None:
-    listed = ", ".join(missing[:_LISTED])
-    more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-    raise DataError(
-        f"{folder}: the {kind} image of {listed}{more} is missing; every pose needs all three",
-        hint="add the files, or remove their partners from the other two folders",
-    )
-
-
-def _pair(name: str, files: dict[str, dict[str, Path]]) -> ForeignPair:
-    paths = {kind: found[name] for kind, found in files.items()}
-    sizes = {kind: read_image_size(path) for kind, path in paths.items()}
-    for kind, size_px in sizes.items():
-        if size_px != sizes["input"]:
+        if None not in (header.patient, patient) and header.patient != patient:
             raise DataError(
-                f"{paths[kind]}: is {size_px[0]} x {size_px[1]} px, but {paths['input']} is "
-                f"{sizes['input'][0]} x {sizes['input'][1]}",
-                hint="the three images of one pose must cover the same pixels",
+                f"{paths[kind]}: is of patient {header.patient}, but {paths['input']} of "
+                f"{patient}",
+                hint="check the files' names; images are matched by name",
             )
-    return ForeignPair(pose_deg=pose_from_name(paths["input"]), size_px=sizes["input"], **paths)
+
+
+def _patient(headers: Mapping[str, ImageHeader]) -> str | None:
+    return next((header.patient for header in headers.values() if header.patient), None)
+
+
+def _common_spacing(headers: Sequence[ImageHeader]) -> tuple[float | None, tuple[str, ...]]:
+    spacings = [header.pixel_mm for header in headers if header.pixel_mm is not None]
+    if not spacings:
+        return None, ()
+    low, high = min(spacings), max(spacings)
+    if len(spacings) < len(headers):
+        missing = len(headers) - len(spacings)
+        return None, (f"{missing} of {len(headers)} inputs lack a pixel spacing, so none is kept",)
+    if high - low > _SPACING_TOLERANCE * low:
+        return None, (f"pixel spacings differ ({low:g} to {high:g} mm), so none is kept",)
+    return spacings[0], ()
+
+
+def _doubts(
+    files: Mapping[str, Mapping[str, Path]], headers: Mapping[str, Mapping[str, ImageHeader]]
+) -> list[str]:
+    """Return one line for each kind of warning that the headers give."""
+    paths: dict[str, list[Path]] = defaultdict(list)
+    for key, found in headers.items():
+        for kind, header in found.items():
+            for warning in header.warnings:
+                paths[warning].append(files[key][kind])
+    n_files = sum(len(found) for found in files.values())
+    return [
+        f"warning: {len(where)} of {n_files} files, {where[0].name} first: {warning}"
+        for warning, where in paths.items()
+    ]

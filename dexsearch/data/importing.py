@@ -1,33 +1,35 @@
-"""Import foreign image pairs of one volume into a dataset folder.
+"""Import foreign image pairs into a dataset folder.
 
 Images of different sizes keep their pixel scale: all are padded with their own background to
 one common square, then shrunk with anti-aliasing to the size asked for. Pixel values keep the
-unit that they have in the files.
+unit that they have in the files, and their direction: xray_GAN's 10 ln(..) is low where dense.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch.nn import functional
 
-from dexsearch.data.foreign import Folders, ForeignPair, content_sha256, find_pairs
-from dexsearch.data.splits import split_poses
+from dexsearch.data.body_mask import background, body_mask
+from dexsearch.data.foreign import Folders, ForeignPair, FoundPairs, content_sha256, find_pairs
+from dexsearch.data.splits import Split, split_poses, split_subjects
 from dexsearch.data.store import Dataset, Sample, write_dataset
 from dexsearch.errors import DataError
 from dexsearch.images.reading import read_image
 
-MIN_SIZE_PX, MAX_SIZE_PX = 16, 2048
+__all__ = ["background", "body_mask", "import_pairs", "load_sample", "pad_square", "shrink"]
 
-_CORNER_SHARE = 1 / 32
-_BODY_SHARE = 0.05  # of the brightest difference from the background
-_BODY_NOISE_STDS = 4.0
+MIN_SIZE_PX, MAX_SIZE_PX = 16, 2048
+FEWEST_SUBJECTS = 3
+
+_BATCH = 16  # images between two entries of the journal
 
 Progress = Callable[[int, int], None]
+Tell = Callable[[str], None]
 
 
 def import_pairs(
@@ -35,91 +37,90 @@ def import_pairs(
     folders: Folders,
     *,
     size_px: int = 256,
-    subject: str = "imported",
+    subject_pattern: str | None = None,
+    split: Split | None = None,
+    tell: Tell | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Import all pairs as one volume, split into blocks of poses with guard bands.
+    """Import all pairs, split by subject, or one volume in blocks of poses with guard bands.
+
+    An import that was interrupted continues where it stopped.
 
     Args:
         path: dataset folder to make.
-        folders: where the three kinds of images lie.
+        folders: where the kinds of images lie.
         size_px: side of the square images of the dataset.
-        subject: name of the anatomy that all images show.
+        subject_pattern: regular expression whose one group names the subject, see `find_pairs`.
+        split: which subset each subject belongs to; otherwise drawn with seed 0.
+        tell: is given what the user should know, one line each, before pixels are read.
         progress: called with the number of images done and their total.
 
     Raises:
         DataError: naming the file that cannot be used and what to do; nothing is written then.
+        ConfigurationError: on a pattern that cannot be used.
     """
     if not MIN_SIZE_PX <= size_px <= MAX_SIZE_PX:
         raise DataError(
             f"got a size of {size_px} px; images have {MIN_SIZE_PX} to {MAX_SIZE_PX} px a side"
         )
-    pairs = find_pairs(folders)
-    common_px = max(max(pair.size_px) for pair in pairs)
-    source = {
-        "layout": "three folders",
-        "n_images": len(pairs),
-        "content_sha256": content_sha256(pairs),
-        "common_px": common_px,
-        "size_px": size_px,
-        "subject": subject,
-    }
+    found = find_pairs(folders, subject_pattern=subject_pattern)
+    chosen = split or _split_of(found)
+    for pair in found.pairs:
+        chosen.subset(pair.subject, pair.pose_deg)  # refuses subjects that the split lacks
+    for note in found.notes:
+        if tell is not None:
+            tell(note)
+    common_px = max(max(pair.size_px) for pair in found.pairs)
 
-    def samples() -> Iterator[Sample]:
-        for count, pair in enumerate(pairs, start=1):
-            yield load_sample(pair, subject, common_px=common_px, size_px=size_px)
-            if progress is not None:
-                progress(count, len(pairs))
+    def batches(n_done: int) -> Iterator[Sequence[Sample]]:
+        for start in range(n_done * _BATCH, len(found.pairs), _BATCH):
+            part = found.pairs[start : start + _BATCH]
+            batch = []
+            for count, pair in enumerate(part, start=start + 1):
+                batch.append(load_sample(pair, common_px=common_px, size_px=size_px))
+                if progress is not None:
+                    progress(count, len(found.pairs))
+            yield batch
 
     return write_dataset(
         path,
-        samples(),
-        split_poses([pair.pose_deg for pair in pairs]),
+        batches,
+        chosen,
         kind="import",
-        pixel_mm=None,
-        units=dict.fromkeys(("input", "bone", "tissue"), "as imported"),
-        source=source,
+        pixel_mm=found.pixel_mm and found.pixel_mm * common_px / size_px,
+        units=dict.fromkeys(found.kinds, "as imported"),
+        source=_source(found, common_px=common_px, size_px=size_px),
     )
 
 
-def load_sample(pair: ForeignPair, subject: str, *, common_px: int, size_px: int) -> Sample:
-    """Read, pad and shrink the images of one pose, and find the body in them."""
-    images = {kind: read_image(getattr(pair, kind)) for kind in ("input", "bone", "tissue")}
-    if images["input"].std() == 0:
-        raise DataError(
-            f"{pair.input}: every pixel is {images['input'].flat[0]:g}; there is nothing in view",
-            hint="remove the three images of this pose, or make them again",
-        )
+def load_sample(pair: ForeignPair, *, common_px: int, size_px: int) -> Sample:
+    """Read, pad and shrink the images of one pair, and find the body in them.
+
+    Raises:
+        DataError: if a file cannot be read, or all its pixels are equal.
+    """
+    images = {kind: read_image(path) for kind, path in pair.paths().items()}
+    for kind, image in images.items():
+        if image.min() == image.max():
+            raise DataError(
+                f"{pair.paths()[kind]}: every pixel is {image.flat[0]:g}; there is nothing in "
+                "view",
+                hint="remove the images of this name, or make them again",
+            )
     body = pad_square(body_mask(images["input"]).astype(np.float32), common_px, value=0.0)
     squares = {
         kind: shrink(pad_square(image, common_px, value=background(image)), size_px)
         for kind, image in images.items()
     }
-    mask = shrink(body, size_px) > 0.5
-    return Sample(subject=subject, pose_deg=pair.pose_deg, mask=mask, **squares)
-
-
-def background(image: NDArray[np.float32]) -> float:
-    """Return the value of an image where there is no body: the median of its four corners."""
-    return float(np.median(_corners(image)))
-
-
-def body_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return where a raw input image shows something else than its background.
-
-    The largest connected region that differs from the corners by 5 % of the image's contrast,
-    and by more than the corners' own noise, with its holes filled.
-    """
-    corners = _corners(image)
-    difference = np.abs(image - background(image))
-    noise = 1.4826 * float(np.median(np.abs(corners - np.median(corners))))
-    threshold = max(_BODY_SHARE * float(np.percentile(difference, 99.5)), _BODY_NOISE_STDS * noise)
-    regions, n_regions = ndimage.label(difference > threshold)
-    if n_regions == 0:
-        return np.ones(image.shape, dtype=np.bool_)
-    largest = 1 + int(np.argmax(np.bincount(regions.ravel())[1:]))
-    body: NDArray[np.bool_] = ndimage.binary_fill_holes(regions == largest)
-    return body
+    return Sample(
+        subject=pair.subject,
+        pose_deg=pair.pose_deg,
+        name=pair.name,
+        input=squares["input"],
+        bone=squares.get("bone"),
+        tissue=squares.get("tissue"),
+        mask=shrink(body, size_px) > 0.5,
+    )
 
 
 def pad_square(image: NDArray[np.float32], side_px: int, *, value: float) -> NDArray[np.float32]:
@@ -143,7 +144,27 @@ def shrink(image: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
     return result
 
 
-def _corners(image: NDArray[np.float32]) -> NDArray[Any]:
-    side = max(1, round(_CORNER_SHARE * min(image.shape)))
-    parts = (slice(None, side), slice(-side, None))
-    return np.concatenate([image[rows, columns].ravel() for rows in parts for columns in parts])
+def _split_of(found: FoundPairs) -> Split:
+    """Split by poses or subjects, whichever the pairs have several of."""
+    if found.identities.one_volume:
+        return split_poses([pair.pose_deg for pair in found.pairs])
+    subjects = sorted({pair.subject for pair in found.pairs})
+    if len(subjects) < FEWEST_SUBJECTS:
+        raise DataError(
+            f"{len(found.pairs)} images are of {len(subjects)} subject(s) "
+            f"({', '.join(subjects)}; told apart by {found.identities.rule}); a split by subject "
+            f"needs at least {FEWEST_SUBJECTS}",
+            hint=found.identities.remedy,
+        )
+    return split_subjects(subjects, seed=0)
+
+
+def _source(found: FoundPairs, *, common_px: int, size_px: int) -> dict[str, Any]:
+    return {
+        "layout": "folders of equal names",
+        "subjects_by": found.identities.rule,
+        "n_images": len(found.pairs),
+        "content_sha256": content_sha256(found.pairs),
+        "common_px": common_px,
+        "size_px": size_px,
+    }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dexsearch.data.foreign import find_folders, find_pairs, pose_from_name
-from dexsearch.data.importing import body_mask, import_pairs, pad_square, shrink
+from dexsearch.data.importing import background, body_mask, import_pairs, pad_square, shrink
 from dexsearch.data.store import Dataset, open_dataset
 from dexsearch.errors import DataError
 
@@ -81,6 +81,15 @@ def test_values_keep_their_unit_and_the_padding_is_background(source: Path) -> N
     assert train.mask[:, 42, 42].all()
 
 
+def test_one_volume_is_said_to_be_one(source: Path) -> None:
+    notes: list[str] = []
+    import_pairs(source.parent / "out", find_folders(source), size_px=64, tell=notes.append)
+    assert notes == [
+        "the names of 24 files are angles x_y_z, so they count as views of one volume; "
+        "--subject-pattern tells subjects by name"
+    ]
+
+
 def test_importing_again_gives_the_same_dataset(source: Path) -> None:
     first = imported(source)
     assert imported(source) == first
@@ -137,6 +146,16 @@ def same_pose_twice(source: Path) -> None:
         shutil.copy(folder / name_of(POSES[-1]), folder / "0_30_165.0.npy")
 
 
+def flat_target(source: Path) -> None:
+    np.save(source / "Bone" / name_of(POSES[-1]), np.ones((71, 83)))
+
+
+def half_in_sub_folders(source: Path) -> None:
+    for folder in source.iterdir():
+        (folder / "more").mkdir()
+        (folder / name_of(POSES[0])).rename(folder / "more" / name_of(POSES[0]))
+
+
 def flat_input(source: Path) -> None:
     np.save(source / "120kV" / name_of(POSES[-1]), np.zeros((71, 83)))
 
@@ -174,9 +193,11 @@ def few_poses(source: Path) -> None:
         (unreadable, r"120kV/0_30_165\.npy: not a readable"),
         (other_size, r"soft-tissue/0_30_165\.npy: is 5 x 5 px, but .* is 71 x 83"),
         (three_dimensions, r"soft-tissue/0_30_165\.npy: has shape \(5, 5, 5\)"),
-        (odd_name, r"view\.npy: expected a name of three angles"),
+        (odd_name, "image 'view': expected a name of three angles"),
         (same_pose_twice, "of the same pose"),
         (flat_input, r"120kV/0_30_165\.npy: every pixel is 0"),
+        (flat_target, r"Bone/0_30_165\.npy: every pixel is 1"),
+        (half_in_sub_folders, "lies beside sub-folders"),
         (stray_file, r"Bone/notes\.txt: not an image; known formats: \.npy, \.png"),
         (no_bone_folder, "folder of bone images is not among the folders: 120kV, skeleton, soft"),
         (two_bone_folders, "folder of bone images could be any of: Bone, bones"),
@@ -199,7 +220,7 @@ def test_what_cannot_be_imported_is_named_and_nothing_is_written(
 def test_a_folder_can_be_named_by_hand(source: Path) -> None:
     no_bone_folder(source)
     folders = find_folders(source, bone_dir=Path("skeleton"))
-    assert len(find_pairs(folders)) == len(POSES)
+    assert len(find_pairs(folders).pairs) == len(POSES)
     with pytest.raises(DataError, match="--bone-dir 'nowhere' is no folder"):
         find_folders(source, bone_dir=Path("nowhere"))
 
@@ -210,18 +231,34 @@ def test_an_absurd_size_is_refused(source: Path, size_px: int) -> None:
         imported(source, size_px=size_px)
 
 
-def test_lungs_and_noise_do_not_make_holes_in_the_body() -> None:
+@pytest.mark.parametrize("dense_is", [1.0, -1.0])
+def test_lungs_and_noise_do_not_make_holes_in_the_body(dense_is: float) -> None:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:80, 0:80]
     body = (y - 40) ** 2 + (x - 40) ** 2 < 30**2
     lung = (y - 40) ** 2 + (x - 30) ** 2 < 8**2
     image = np.where(body & ~lung, 5.0, 0.0) + rng.normal(0, 0.1, body.shape)
-    found = body_mask(image.astype(np.float32))
+    found = body_mask((dense_is * image + 100).astype(np.float32))
     assert np.mean(found == body) > 0.99
 
 
 def test_an_image_filled_by_the_body_has_a_full_mask() -> None:
     assert body_mask(np.full((20, 20), 3.0, dtype=np.float32)).all()
+
+
+def test_one_marked_corner_is_no_background() -> None:
+    y, x = np.mgrid[0:64, 0:64]
+    body = (y - 32) ** 2 + (x - 32) ** 2 < 20**2
+    image = np.where(body, 5.0, 0.0).astype(np.float32)
+    image[:4, :4] = 9.0
+    assert background(image) == 0
+    assert np.array_equal(body_mask(image), body)
+
+
+def test_a_body_that_reaches_over_the_edge_has_a_full_mask() -> None:
+    image = np.zeros((64, 64), dtype=np.float32)
+    image[20:] = 5.0
+    assert body_mask(image).all()
 
 
 def test_padding_centres_and_shrinking_keeps_the_mean() -> None:
