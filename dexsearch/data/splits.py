@@ -15,6 +15,8 @@ Pose = tuple[float, float, float]
 SUBSETS: tuple[Subset, ...] = ("train", "validation", "holdout")
 FRACTIONS = (0.60, 0.15, 0.25)
 
+_SWEEPS = {"turning": 2, "nodding": 0}  # volume axis towards which the beam leaves axis 1
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -38,7 +40,7 @@ class Split:
             DataError: if the split was made without this subject or pose.
         """
         if self.by_pose:
-            key = _pose_key(pose_deg)
+            key = pose_key(pose_deg)
             if key not in self.by_pose:
                 raise DataError(f"pose {pose_deg} of {subject!r} is not part of the split")
             return self.by_pose[key]
@@ -88,23 +90,47 @@ def split_poses(
     guard_deg: float = 15.0,
     fractions: tuple[float, float, float] = FRACTIONS,
 ) -> Split:
-    """Split the views of one volume into blocks of the angle that varies most.
+    """Split the views of one volume into blocks of beam directions.
 
-    Angles count modulo 180 degrees, because a view from behind is nearly the mirror image of the
-    view from the front; so the last block also keeps its distance from the first. Views closer
-    than `guard_deg` to the next block are left out; so are views whose beam, tilted in the other
-    two angles, comes that close to a beam of another block (either way round): from the hold-out
-    where it nears validation, from training where it nears either. This leaks less than a random
-    split, not nothing: all views show the same anatomy.
+    Directions are the angles of the central beams in one plane: across the body's axis, or along
+    it; of the two, the one that keeps more views. They count modulo 180 degrees,
+    because a view from behind is nearly the mirror image of the view from the front; so the last
+    block also keeps its distance from the first. Views closer than `guard_deg` to the next block
+    are left out; so are views whose beam, out of that plane, comes that close to a beam of
+    another block (either way round): from the hold-out where it nears validation, from training
+    where it nears either. This leaks less than a random split, not nothing: all views show the
+    same anatomy.
 
     Raises:
         DataError: if the poses cover too few degrees for three blocks.
     """
-    keys = sorted({_pose_key(pose) for pose in poses})
+    keys = sorted({pose_key(pose) for pose in poses})
     if not keys:
         raise DataError("got no poses to split")
-    axis = _varying_axis(keys)
-    position_deg = _positions_on_half_circle([key[axis] for key in keys])
+    candidates = {
+        sweep: _split_positions(keys, _positions_on_half_circle(keys, axis), guard_deg, fractions)
+        for sweep, axis in _SWEEPS.items()
+    }
+    sweep = max(candidates, key=lambda name: _worth(candidates[name]))
+    by_pose = candidates[sweep]
+    missing = [subset for subset in SUBSETS if subset not in by_pose.values()]
+    if missing:
+        raise DataError(
+            f"the beams of {len(keys)} poses span too few degrees: guard bands of "
+            f"{guard_deg:g} degrees leave the {missing[0]} block empty",
+            hint="use more poses, over a wider range of one angle",
+        )
+    rule = f"one volume, blocks of beam direction ({sweep}), guard band {guard_deg:g} degrees"
+    return Split(rule=rule, by_pose=by_pose)
+
+
+def _split_positions(
+    poses: Sequence[Pose],
+    position_deg: Sequence[float],
+    guard_deg: float,
+    fractions: tuple[float, float, float],
+) -> dict[Pose, Subset | None]:
+    """Cut one sweep of the beams into blocks and leave out what comes near another block."""
     span_deg = max(position_deg)
     wrap_deg = max(0.0, guard_deg - (180.0 - span_deg))
     usable_deg = span_deg - wrap_deg - 2 * guard_deg
@@ -117,40 +143,40 @@ def split_poses(
         "holdout": (validation_end + guard_deg, span_deg - wrap_deg),
     }
     by_pose = {
-        key: _block_of(position, blocks) for key, position in zip(keys, position_deg, strict=True)
+        pose: _block_of(position, blocks)
+        for pose, position in zip(poses, position_deg, strict=True)
     }
     _leave_out_near_beams(by_pose, "holdout", ("validation",), guard_deg)
     _leave_out_near_beams(by_pose, "train", ("validation", "holdout"), guard_deg)
-    missing = [subset for subset in SUBSETS if subset not in by_pose.values()]
-    if missing:
-        raise DataError(
-            f"{len(keys)} poses over {span_deg:g} degrees leave the {missing[0]} block empty with "
-            f"guard bands of {guard_deg:g} degrees",
-            hint="use more poses, over a wider range of one angle",
-        )
-    rule = f"one volume, blocks of pose angle {axis}, guard band {guard_deg:g} degrees"
-    return Split(rule=rule, by_pose=by_pose)
+    return by_pose
+
+
+def _worth(by_pose: Mapping[Pose, Subset | None]) -> tuple[int, int]:
+    """Rank a split: first by how many subsets have views, then by how many views are kept."""
+    kept = [subset for subset in by_pose.values() if subset is not None]
+    return len(set(kept)), len(kept)
 
 
 def _share(fractions: tuple[float, float, float], part: int) -> float:
     return fractions[part] / sum(fractions)
 
 
-def _pose_key(pose_deg: Pose) -> Pose:
+def pose_key(pose_deg: Pose) -> Pose:
+    """Return the angles as a split compares them: to a ten-thousandth of a degree, no -0."""
     x, y, z = (round(float(angle), 4) + 0.0 for angle in pose_deg)
     return x, y, z
 
 
-def _varying_axis(poses: Sequence[Pose]) -> int:
-    spans = np.ptp(np.asarray(poses), axis=0)
-    return int(np.argmax(spans))
+def _positions_on_half_circle(poses: Sequence[Pose], axis: int) -> list[float]:
+    """Return the beams' degrees in the plane of volume axes 1 and `axis`, modulo 180.
 
-
-def _positions_on_half_circle(angles_deg: Sequence[float]) -> list[float]:
-    """Return degrees after the largest gap, on a circle of 180 degrees."""
-    folded = np.round(np.asarray(angles_deg) % 180.0, 4) % 180.0
+    Degrees are counted from the end of the largest gap.
+    """
+    beams = np.stack([beam_axis(pose) for pose in poses])
+    angles_deg = np.rad2deg(np.arctan2(beams[:, axis], beams[:, 1]))
+    folded = np.round(angles_deg % 180.0, 4) % 180.0
     distinct = np.unique(folded)
-    gaps = np.diff(distinct, append=distinct[0] + 180.0)
+    gaps = np.round(np.diff(distinct, append=distinct[0] + 180.0), 3)
     start = distinct[(int(np.argmax(gaps)) + 1) % len(distinct)]
     return [float(value) for value in np.round((folded - start) % 180.0, 4)]
 
