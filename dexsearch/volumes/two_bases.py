@@ -48,8 +48,8 @@ def decompose(relative: Sequence[Fraction], *, kvp: Sequence[float]) -> tuple[Fr
     """Solve for both fractions from two or more CTs at different tube voltages.
 
     Linear, so noise stays noise around the truth, negative values included; average first, by
-    resampling, then call `without_negatives`. Noise of 10 HU in CTs at 80 and 140 kVp becomes
-    about 0.02 of bone fraction.
+    resampling, then call `without_negatives`. Noise of 10 HU becomes 0.023 of bone
+    fraction with CTs at 80 and 140 kVp, 0.012 at 60 and 120.
 
     Args:
         relative: attenuation relative to water, one volume per tube voltage.
@@ -94,7 +94,7 @@ def without_negatives(
     Where one basis is negative it becomes zero and the other takes over what it explained, so
     that mu is kept as well as it can be. Exact for least squares with that constraint, because
     attenuations have one sign. Voxels of pure soft tissue keep the positive half of their noise
-    as bone: about 0.4 of its standard deviation.
+    as bone: at most 0.4 of its standard deviation.
     """
     columns = _columns(kvp)
     soft_squared, bone_squared = (float(column @ column) for column in columns.T)

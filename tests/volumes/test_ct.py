@@ -1,6 +1,5 @@
-"""CTs in Hounsfield units: the split, the orientation, and what is refused."""
+"""A CT as a subject: orientation, cubes, and what is refused."""
 
-import os
 from pathlib import Path
 
 import nibabel
@@ -8,14 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dexsearch.errors import DataError
-from dexsearch.physics.attenuation import cortical_bone_hu, effective_attenuation_per_cm
+from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.physics.projection import Detector, path_lengths_cm
-from dexsearch.volumes.ct import body_mask, ct_extent_mm, load_ct, two_bases
-
-REPOSITORY = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("DEXSEARCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
-REAL = SHARED / "ct" / "cptac_pda_c3n00249_chest_ct_3mm.nii.gz"
+from dexsearch.volumes.ct import ct_contrast_agent, ct_extent_mm, ct_kvp, ct_sha256, load_ct
 
 
 def body_hu() -> NDArray[np.int16]:
@@ -30,28 +24,6 @@ def body_hu() -> NDArray[np.int16]:
 def write(path: Path, values: NDArray[np.generic], spacing: tuple[float, ...] = (2, 2, 2)) -> Path:
     nibabel.save(nibabel.Nifti1Image(values, np.diag([*spacing, 1.0])), path)
     return path
-
-
-@pytest.mark.parametrize("kvp", [80.0, 120.0])
-def test_the_split_keeps_mu_at_the_scanners_voltage(kvp: float) -> None:
-    hu = np.linspace(-1000, 3000, 401, dtype=np.float32)
-    soft, bone = two_bases(hu, kvp=kvp)
-    mu = soft * effective_attenuation_per_cm("soft_tissue", kvp)
-    mu = mu + bone * effective_attenuation_per_cm("cortical_bone", kvp)
-    water = effective_attenuation_per_cm("water", kvp)
-    np.testing.assert_allclose(mu, water * (1 + hu / 1000), rtol=1e-4, atol=1e-6)
-
-
-def test_the_split_is_continuous_and_ends_in_pure_bone() -> None:
-    cortical = cortical_bone_hu(120.0)
-    hu = np.array([-1000, 0, 149.9, 150.1, cortical], np.float32)
-    soft, bone = two_bases(hu, kvp=120.0)
-    assert bone[:3].tolist() == [0.0, 0.0, 0.0]
-    assert bone[3] < 1e-3
-    assert bone[4] == pytest.approx(1.0, abs=1e-4)
-    assert soft[0] == 0.0
-    assert soft[4] == pytest.approx(0.0, abs=1e-4)
-    assert soft[2] == pytest.approx(soft[3], rel=1e-3)
 
 
 def test_axes_run_from_head_front_and_right(tmp_path: Path) -> None:
@@ -71,13 +43,6 @@ def test_any_storage_order_gives_the_same_subject(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(turned, affine), tmp_path / "turned.nii")
     straight = load_ct(write(tmp_path / "straight.nii", hu))
     np.testing.assert_allclose(load_ct(tmp_path / "turned.nii").bone, straight.bone)
-
-
-def test_the_table_is_taken_away() -> None:
-    hu = body_hu().transpose(2, 1, 0).astype(np.float32)
-    mask = body_mask(hu)
-    assert mask[:, 6:18, 4:20].all()
-    assert not mask[:, :5].any()
 
 
 def test_flat_voxels_become_cubes_and_keep_the_mass(tmp_path: Path) -> None:
@@ -164,9 +129,36 @@ def test_the_extent_of_turned_axes_is_the_patients(tmp_path: Path) -> None:
     assert ct_extent_mm(path) == (20.0, 21.0, 12.0)
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason=f"no CT at {REAL}")
-def test_a_real_ct_seen_from_the_front_is_a_chest() -> None:
-    subject = load_ct(REAL)
+def test_a_ct_without_a_told_voltage_counts_as_120_kvp(tmp_path: Path) -> None:
+    path = write(tmp_path / "ct.nii", body_hu())
+    assert ct_kvp(path) is None
+    assert ct_contrast_agent(path) is None
+    np.testing.assert_array_equal(load_ct(path).bone, load_ct(path, kvp=120).bone)
+    assert load_ct(path, kvp=80).bone.max() < 0.9 * load_ct(path).bone.max()
+
+
+@pytest.mark.parametrize("kvp", [50, 150, (80, 120), ()])
+def test_a_voltage_outside_the_tables_or_too_many_are_refused(
+    tmp_path: Path, kvp: float | tuple[float, ...]
+) -> None:
+    path = write(tmp_path / "ct.nii", body_hu())
+    with pytest.raises(ConfigurationError, match=r"ct\.nii: tube voltage") as refusal:
+        load_ct(path, kvp=kvp)
+    assert "--ct-kvp" in str(refusal.value.hint)
+
+
+def test_packing_does_not_change_the_digest_and_one_voxel_does(tmp_path: Path) -> None:
+    plain, packed = (write(tmp_path / name, body_hu()) for name in ("a.nii", "b.nii.gz"))
+    assert ct_sha256(plain) == ct_sha256(packed)
+    floats = write(tmp_path / "floats.nii", body_hu().astype(np.float64))
+    assert ct_sha256(plain) == ct_sha256(floats)
+    hu = body_hu()
+    hu[0, 0, 0] += 1
+    assert ct_sha256(write(tmp_path / "c.nii", hu)) != ct_sha256(plain)
+
+
+def test_a_real_ct_seen_from_the_front_is_a_chest(shared_data: Path) -> None:
+    subject = load_ct(shared_data / "ct" / "cptac_pda_c3n00249_chest_ct_3mm.nii.gz")
     soft, bone = path_lengths_cm(
         subject.soft,
         subject.bone,
