@@ -1,12 +1,12 @@
 """Path lengths as xray_GAN turns a volume: three successive splines, then a sum."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from dexsearch.physics.geometry import Detector, Pose
-from dexsearch.physics.projector import Projector
+from dexsearch.physics.projector import Projector, check_pair
 
 TURNED_AXES = ((0, 1), (0, 2), (1, 2))
 SPLINE_ORDER = 3
@@ -18,20 +18,16 @@ class ParityProjector(Projector):
     def __init__(
         self,
         first: Float[np.ndarray, "D0 D1 D2"],
-        second: Float[np.ndarray, "D0 D1 D2"],
+        second: Float[np.ndarray, "E0 E1 E2"],
         *,
         voxel_mm: float,
     ) -> None:
         """Keep both volumes as they are.
 
         Raises:
-            ValueError: on volumes of two shapes.
+            ValueError: on volumes of two shapes, or a voxel that is not above 0 mm.
         """
-        if first.shape != second.shape:
-            raise ValueError(
-                f"got volumes of shapes {first.shape} and {second.shape}; they share one grid, "
-                "so resample one of them"
-            )
+        check_pair(first, second, voxel_mm)
         self._volumes = (first.astype(np.float32), second.astype(np.float32))
         self._voxel_mm = voxel_mm
 
@@ -64,9 +60,12 @@ class ParityProjector(Projector):
 
 
 def turned(
-    volume: Float[np.ndarray, "D0 D1 D2"], pose_deg: Pose, *, outside: float
-) -> Float[np.ndarray, "E0 E1 E2"]:
-    """Turn a volume about its centre by three calls; its sides grow to hold all of it."""
+    volume: Real[np.ndarray, "D0 D1 D2"], pose_deg: Pose, *, outside: float | int
+) -> Real[np.ndarray, "E0 E1 E2"]:
+    """Turn a volume about its centre by three calls; its sides grow to hold all of it.
+
+    The numbers keep their type: integers are rounded after every call.
+    """
     for degrees, axes in zip(pose_deg, TURNED_AXES, strict=True):
         volume = ndimage.rotate(
             volume, degrees, axes=axes, order=SPLINE_ORDER, mode="constant", cval=outside,

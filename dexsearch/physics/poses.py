@@ -1,10 +1,11 @@
-"""Which views a dataset holds: lists of poses (x, y, z) in degrees, see `projection`."""
-
-import itertools
+"""Which views a dataset holds: lists of poses (x, y, z) in degrees, see `geometry`."""
 
 import numpy as np
 
-from dexsearch.physics.projection import Pose
+from dexsearch.physics.geometry import Pose
+from dexsearch.physics.xray_gan import xray_gan_poses
+
+__all__ = ["cohort_poses", "sweep_poses", "xray_gan_poses"]
 
 COHORT_TURN_DEG = 40.0
 COHORT_NOD_DEG = 10.0
@@ -31,13 +32,6 @@ def sweep_poses(n_poses: int, rng: np.random.Generator) -> tuple[Pose, ...]:
     nods = rng.uniform(-SWEEP_TILT_DEG, SWEEP_TILT_DEG, n_poses)
     leans = rng.uniform(-SWEEP_TILT_DEG, SWEEP_TILT_DEG, n_poses)
     return _rounded(nods, leans, turns)
-
-
-def xray_gan_poses() -> tuple[Pose, ...]:
-    """Return xray_GAN's grid: x, y in -30..30 step 15, z in 0..175 step 5; 900 poses."""
-    tilts = (-30.0, -15.0, 0.0, 15.0, 30.0)
-    turns = tuple(float(z) for z in range(0, 176, 5))
-    return tuple(itertools.product(tilts, tilts, turns))
 
 
 def _rounded(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[Pose, ...]:

@@ -51,7 +51,7 @@ CPU = torch.device("cpu")
 
 def build_projector(
     first: Float[np.ndarray, "D0 D1 D2"],
-    second: Float[np.ndarray, "D0 D1 D2"],
+    second: Float[np.ndarray, "E0 E1 E2"],
     *,
     voxel_mm: float,
     kind: ProjectorKind = "auto",

@@ -47,7 +47,7 @@ class VolumePair:
 
 def filled_pair(
     first: Float[np.ndarray, "D0 D1 D2"],
-    second: Float[np.ndarray, "D0 D1 D2"],
+    second: Float[np.ndarray, "E0 E1 E2"],
     voxel_mm: float,
 ) -> VolumePair:
     """Cut away the empty margins, which add nothing to any ray.
@@ -55,13 +55,7 @@ def filled_pair(
     Raises:
         ValueError: on volumes of two shapes, or a voxel that is not above 0 mm.
     """
-    if first.shape != second.shape:
-        raise ValueError(
-            f"got volumes of shapes {first.shape} and {second.shape}; they share one grid, "
-            "so resample one of them"
-        )
-    if not voxel_mm > 0:
-        raise ValueError(f"got voxels of {voxel_mm!r} mm; give their side, above 0 mm")
+    check_pair(first, second, voxel_mm)
     box = content_box((first != 0) | (second != 0))
     centre = [
         voxel_mm * ((bounds.start + bounds.stop) - n) / 2
@@ -73,3 +67,20 @@ def filled_pair(
         voxel_mm=voxel_mm,
         centre_mm=(centre[0], centre[1], centre[2]),
     )
+
+
+def check_pair(
+    first: Float[np.ndarray, "D0 D1 D2"], second: Float[np.ndarray, "E0 E1 E2"], voxel_mm: float
+) -> None:
+    """Refuse volumes that share no grid.
+
+    Raises:
+        ValueError: on volumes of two shapes, or a voxel that is not above 0 mm.
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"got volumes of shapes {first.shape} and {second.shape}; they share one grid, "
+            "so resample one of them"
+        )
+    if not voxel_mm > 0:
+        raise ValueError(f"got voxels of {voxel_mm!r} mm; give their side, above 0 mm")
