@@ -4,8 +4,8 @@
 
 N(E) are the absorbed quanta of a pixel, I the energy they leave behind. Their number is Poisson
 and they differ in energy (compound Poisson), so the variance of I is sum_E N(E) E^2 exp(-...).
-Bright pixels get Gaussian noise of this variance; dark ones get equal quanta, Poisson in number,
-of the same mean and variance. Pixels and exposures are drawn independently.
+It is drawn as equal quanta, Poisson in number, of the same mean and variance: dark pixels so
+indeed, the others as the Gaussian that has its skewness too. Pixels are drawn independently.
 A pixel adds up the energies of its rays, not their lengths: where an edge crosses a pixel, the
 two differ (exponential edge gradient).
 Lengths on the image are measured at the isocentre, 100 cm from the focus, where the tabulated
@@ -17,7 +17,6 @@ Source   Whiting et al., Med. Phys. 33(9):3290-3303 (2006), doi:10.1118/1.223076
          (scatter ratios).
 """
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dexsearch.physics.attenuation import DetectedBeam, Material, detected_beam, tube_spectrum
+from dexsearch.physics.blurring import blurred
 from dexsearch.physics.projection import Detector
 
 ScatterPreset = Literal["none", "grid", "no-grid"]
@@ -41,11 +41,10 @@ SCATTER_PRESETS: Mapping[ScatterPreset, float] = MappingProxyType(
 
 SCATTER_SIGMA_MM = 25.0
 """Standard deviation of the scatter's blur on the detector."""
-POISSON_BELOW_QUANTA = 50.0
+POISSON_BELOW_QUANTA = 10.0
 """Pixels with fewer effective quanta than this are drawn from a Poisson distribution."""
 RAYS_PER_CHUNK = 65536
 """Rays handled at a time: a dozen energies of them stay in a processor's cache."""
-BLUR_REACH_SIGMAS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +125,10 @@ def log_projections(
     # Mean energy, and variance of the energy at the exposure's own dose, in one array.
     moments = _moments(soft_cm, bone_cm, beam, quanta, rays_per_pixel)
     if exposure.blur_mm > 0:
-        moments = _blurred(moments, exposure.blur_mm / detector.pixel_mm)
+        moments = blurred(moments, exposure.blur_mm / detector.pixel_mm)
     if exposure.scatter_to_primary > 0:
         sigma_px = SCATTER_SIGMA_MM / (detector.pixel_mm * detector.magnification)
-        moments = moments + exposure.scatter_to_primary * _blurred(moments, sigma_px)
+        moments = moments + exposure.scatter_to_primary * blurred(moments, sigma_px)
     energy, variance = moments
     dose = torch.ones_like(energy[:, 0, 0]) if dose_factor is None else dose_factor.float()
     dose = dose[:, None, None]
@@ -199,37 +198,22 @@ def _moments(
 def _drawn(
     energy: Tensor, variance: Tensor, electronic: Tensor, rng: torch.Generator
 ) -> Float[Tensor, "B H W"]:
-    """Draw every pixel's energy; all in units of the open field."""
+    """Draw every pixel's energy; all in units of the open field.
+
+    n quanta of size q are n + sqrt(n) z + (z^2 - 1) / 6 times q, z being normal (the first terms
+    of Cornish and Fisher's expansion, doi:10.2307/1400905).
+    """
     normal = torch.randn(energy.shape, generator=rng, device=energy.device)
-    drawn = torch.addcmul(energy, (variance + electronic**2).sqrt_(), normal)
     quantum = variance / energy  # not a number where all is absorbed, and then not dark either
-    dark = energy / quantum < POISSON_BELOW_QUANTA
+    total = variance + electronic**2
+    skew = (variance * quantum).div_(total).mul_(1.0 / 6.0).nan_to_num_(nan=0.0)
+    drawn = torch.addcmul(energy, total.sqrt(), normal).addcmul_(skew, normal.square().sub_(1.0))
+    dark = energy < POISSON_BELOW_QUANTA * quantum
     if dark.any():
         size = quantum[dark]
         count = torch.poisson(energy[dark] / size, generator=rng)
         drawn[dark] = count * size + (electronic * normal)[dark]
     return drawn
-
-
-def _blurred(images: Float[Tensor, "2 B H W"], sigma_px: float) -> Float[Tensor, "2 B H W"]:
-    """Convolve with a Gaussian, the rim continued, as a matrix product a side."""
-    rows, columns = (
-        torch.from_numpy(_gaussian_matrix(n, sigma_px)).to(images.device)
-        for n in images.shape[-2:]
-    )
-    with torch.autocast(images.device.type, enabled=False):
-        return rows @ images @ columns.T
-
-
-@functools.lru_cache(maxsize=16)
-def _gaussian_matrix(n_px: int, sigma_px: float) -> NDArray[np.float32]:
-    reach = math.ceil(BLUR_REACH_SIGMAS * sigma_px)
-    offset = np.arange(-reach, reach + 1)
-    kernel = np.exp(-0.5 * (offset / sigma_px) ** 2)
-    taken = np.clip(np.arange(n_px)[:, None] + offset, 0, n_px - 1)
-    matrix = np.zeros((n_px, n_px))
-    np.add.at(matrix, (np.arange(n_px)[:, None], taken), kernel / kernel.sum())
-    return matrix.astype(np.float32)
 
 
 def _check(

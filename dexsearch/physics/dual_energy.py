@@ -187,7 +187,7 @@ def _log_and_slopes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return p of both thicknesses, and its slopes by soft tissue and by bone."""
     energy, mu_soft, mu_bone = (
-        torch.from_numpy(values).to(thickness_cm.device)
+        torch.tensor(values, device=thickness_cm.device)
         for values in (
             beam.quanta_per_cm2_mas * beam.energy_kev,
             beam.mu_soft_per_cm,
