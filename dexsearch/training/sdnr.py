@@ -18,19 +18,15 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
+from dexsearch.training.contrast import NEIGHBOURHOOD_MM, blur, high_pass, local_mean
 from dexsearch.training.metrics import erode
-
-NEIGHBOURHOOD_MM = 10.0
-"""Standard deviation of the window that says what is beside what: half the pitch of ribs."""
 
 EROSION_MM = 10.0
 RIB_ABOVE_CM = 0.10
 GAP_BELOW_CM = -0.02
 _CORE_DIAMETERS = 0.35
 _RING_DIAMETERS = (0.75, 1.5)
-_SMALLEST_WEIGHT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,26 +124,10 @@ def visibility(
     )
 
 
-def local_mean(
-    images: Float[Tensor, "B H W"], mask: Bool[Tensor, "B H W"], *, sigma_px: float
-) -> Float[Tensor, "B H W"]:
-    """Average over the pixels of `mask` near each pixel; 0 where there is none near."""
-    weight = _blur(mask.to(images.dtype), sigma_px)
-    total = _blur(torch.where(mask, images, 0.0), sigma_px)
-    return torch.where(weight > _SMALLEST_WEIGHT, total / weight.clamp_min(_SMALLEST_WEIGHT), 0.0)
-
-
-def high_pass(
-    images: Float[Tensor, "B H W"], mask: Bool[Tensor, "B H W"], *, sigma_px: float
-) -> Float[Tensor, "B H W"]:
-    """Return how much each pixel of `mask` differs from the mask near it; 0 elsewhere."""
-    return torch.where(mask, images - local_mean(images, mask, sigma_px=sigma_px), 0.0)
-
-
 def _local_difference(image: Tensor, regions: Regions, sigma_px: float) -> Tensor:
     """Average signal minus background where both are near, per view; NaN where never."""
     signal, background = (
-        _blur(region.to(image.dtype), sigma_px) for region in (regions.signal, regions.background)
+        blur(region.to(image.dtype), sigma_px) for region in (regions.signal, regions.background)
     )
     weight = signal * background
     difference = local_mean(image, regions.signal, sigma_px=sigma_px) - local_mean(
@@ -162,13 +142,3 @@ def _deviation(values: Tensor, mask: Tensor) -> Tensor:
     mean = torch.where(mask, values, 0.0).sum(dim=(-2, -1)) / count
     squares = torch.where(mask, values - mean.view(-1, 1, 1), 0.0).square()
     return (squares.sum(dim=(-2, -1)) / (count - 1)).sqrt()
-
-
-def _blur(images: Tensor, sigma_px: float) -> Tensor:
-    """Filter with a Gaussian cut at 3 sigma; what lies beyond the image counts as 0."""
-    radius = max(1, math.ceil(3 * sigma_px))
-    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
-    kernel = kernel / kernel.sum()
-    columns = functional.conv2d(images[:, None], kernel.view(1, 1, 1, -1), padding=(0, radius))
-    return functional.conv2d(columns, kernel.view(1, 1, -1, 1), padding=(radius, 0))[:, 0]

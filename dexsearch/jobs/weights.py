@@ -1,0 +1,249 @@
+"""Find dual-energy weights by contrast on a dataset, and compare them with the spectra's.
+
+    soft image  p_H - w p_L      the weight that leaves no contrast of bone
+    bone image  w p_L - p_H      the weight that leaves no contrast of soft tissue
+
+xray_GAN tried weights by hand and looked. Here the eye is replaced by what it looks for, contrast
+between neighbouring places (`training.contrast`). Contrast is linear in w, so the weight that
+leaves none is a ratio of two contrasts.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexsearch.errors import ConfigurationError, DataError
+
+if TYPE_CHECKING:
+    from dexsearch.data.store import Dataset
+    from dexsearch.physics.detector import Exposure
+
+VIEWS = 48
+SHOWN_BESIDE = 0.05
+GRID_STEP = 0.01
+GRID_MARGIN = 0.1
+MOST_PIXELS = 2**22
+UNKNOWN_PIXEL_MM = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPair:
+    """The weight that cancels bone, in the soft image, and soft tissue, in the bone image."""
+
+    bone_cancelling: float
+    soft_cancelling: float
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSearch:
+    """Weights found by contrast beside those computed from the spectra.
+
+    Attributes:
+        dataset: the dataset whose training views were looked at.
+        pair_kvp: low and high tube voltage.
+        views: number of views.
+        found: where the contrast is zero.
+        computed: from the spectra, at 14 cm of soft tissue and 0.5 cm of bone.
+        weights: the weights that were tried.
+        bone_in_soft_image_per_cm: contrast of bone left at each of them, log units per cm.
+        soft_in_bone_image_per_cm: contrast of soft tissue left at each of them.
+        picture: the plot.
+    """
+
+    dataset: Path
+    pair_kvp: tuple[float, float]
+    views: int
+    found: WeightPair
+    computed: WeightPair
+    weights: tuple[float, ...]
+    bone_in_soft_image_per_cm: tuple[float, ...]
+    soft_in_bone_image_per_cm: tuple[float, ...]
+    picture: Path
+
+    def __str__(self) -> str:
+        """Return the text for people."""
+        low, high = self.pair_kvp
+        lines = [
+            f"{self.dataset}: {self.views} training views at {low:g} and {high:g} kVp",
+            "cancels           found  computed  image",
+        ]
+        for name, found, computed, image in (
+            ("bone", self.found.bone_cancelling, self.computed.bone_cancelling, "p_H - w p_L"),
+            ("soft tissue", self.found.soft_cancelling, self.computed.soft_cancelling,
+             "w p_L - p_H"),
+        ):  # fmt: skip
+            lines.append(f"{name:<15}{found:8.3f}{computed:10.3f}  {image}")
+        lines += ["", "weight  bone left in the soft image  soft tissue left in the bone image"]
+        columns = (self.weights, self.bone_in_soft_image_per_cm, self.soft_in_bone_image_per_cm)
+        for index, (weight, bone, soft) in enumerate(zip(*columns, strict=True)):
+            if index % 5 == 0:
+                lines.append(f"{weight:6.2f}  {bone:+27.4f}  {soft:+34.4f}")
+        lines.append("        log units per cm of the material, between neighbouring places")
+        lines.append(f"picture: {self.picture}")
+        return "\n".join(lines)
+
+
+def find_weights(
+    dataset: "Dataset",
+    out: Path | None,
+    *,
+    pair_kvp: tuple[float, float],
+    n_views: int = VIEWS,
+) -> WeightSearch:
+    """Find both weights on clean exposures of the training views and write the plot.
+
+    Args:
+        dataset: with path lengths; its filters, scatter and blur are kept.
+        out: the PNG; None: beside the dataset.
+        pair_kvp: low and high tube voltage, 60..140.
+        n_views: at most so many training views, evenly over the dataset.
+
+    Raises:
+        DataError: if the dataset has no path lengths, or too little in its masks.
+        ConfigurationError: if the tube voltages are not a pair that a tube has.
+    """
+    from dexsearch.physics.dual_energy import cancelling_weights
+
+    low, high = _exposures(dataset, pair_kvp)
+    views = _chosen(dataset, n_views)
+    (soft_low, bone_low), (soft_high, bone_high) = _contrasts(dataset, views, low, high)
+    spectral = cancelling_weights(low, high)
+    computed = WeightPair(spectral.bone_cancelling, spectral.soft_cancelling)
+    found = WeightPair(bone_high / bone_low, soft_high / soft_low)
+    weights = _grid(found, computed)
+    search = WeightSearch(
+        dataset=dataset.path,
+        pair_kvp=pair_kvp,
+        views=len(views),
+        found=found,
+        computed=computed,
+        weights=tuple(round(weight, 2) for weight in weights.tolist()),
+        bone_in_soft_image_per_cm=tuple((bone_high - weights * bone_low).tolist()),
+        soft_in_bone_image_per_cm=tuple((weights * soft_low - soft_high).tolist()),
+        picture=out or dataset.path.with_name(f"{dataset.path.name}-weights.png"),
+    )
+    _draw(search, dataset, low, high)
+    return search
+
+
+def _exposures(dataset: "Dataset", pair_kvp: tuple[float, float]) -> "tuple[Exposure, Exposure]":
+    """Return the dataset's exposure at both tube voltages."""
+    from dexsearch.data.pairs import exposure_of
+    from dexsearch.physics.detector import Exposure
+
+    low, high = pair_kvp
+    if not low < high:
+        raise ConfigurationError(f"got {low:g},{high:g} kVp; the lower tube voltage comes first")
+    known = exposure_of(dataset.manifest)
+    base = Exposure() if known is None else known[0]
+    try:
+        return replace(base, kvp=low), replace(base, kvp=high)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _lengths_cm(dataset: "Dataset") -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    lengths = dataset.path_lengths("train")
+    if lengths is None:
+        raise DataError(
+            f"dataset {str(dataset.path)!r} has no path lengths, so it cannot be exposed at other "
+            "tube voltages",
+            hint="use a dataset that dexsearch data phantom or data ct made",
+        )
+    return lengths
+
+
+def _chosen(dataset: "Dataset", n_views: int) -> list[int]:
+    """Return the indices of at most `n_views` training views, evenly spread."""
+    n_images = len(dataset.manifest.images["train"])
+    rows, columns = dataset.manifest.size_px
+    n = max(1, min(n_views, n_images, MOST_PIXELS // (rows * columns)))
+    return [int((k + 0.5) * n_images / n) for k in range(n)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """Some views, N H W each: both log projections, both thicknesses, the body."""
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    soft_cm: NDArray[np.float32]
+    bone_cm: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+def _exposed(dataset: "Dataset", views: list[int], low: "Exposure", high: "Exposure") -> _Views:
+    """Expose some training views at both tube voltages, without noise."""
+    import torch
+
+    from dexsearch.physics.detector import log_projections
+    from dexsearch.physics.projection import Detector
+
+    soft, bone = (np.asarray(values[views], dtype=np.float32) for values in _lengths_cm(dataset))
+    detector = Detector(soft.shape[-1], dataset.manifest.pixel_mm or UNKNOWN_PIXEL_MM)
+    tensors = torch.from_numpy(soft), torch.from_numpy(bone)
+    p_low, p_high = (
+        log_projections(*tensors, exposure, detector=detector, rays_per_pixel=1, rng=None).numpy()
+        for exposure in (low, high)
+    )
+    return _Views(p_low, p_high, soft, bone, np.asarray(dataset.arrays("train").mask[views]))
+
+
+def _contrasts(
+    dataset: "Dataset", views: list[int], low: "Exposure", high: "Exposure"
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the contrast of soft tissue and of bone at LOW, then at HIGH."""
+    import torch
+
+    from dexsearch.training.contrast import contrast_per_cm
+
+    shown = _exposed(dataset, views, low, high)
+    soft, bone, mask = map(torch.from_numpy, (shown.soft_cm, shown.bone_cm, shown.mask))
+    pixel_mm = dataset.manifest.pixel_mm or UNKNOWN_PIXEL_MM
+    try:
+        at_low, at_high = (
+            contrast_per_cm(torch.from_numpy(image), soft, bone, mask, pixel_mm=pixel_mm)
+            for image in (shown.low, shown.high)
+        )
+    except ValueError as error:
+        raise DataError(
+            f"dataset {str(dataset.path)!r}: {error}", hint="look at it with dexsearch data show"
+        ) from None
+    return at_low, at_high
+
+
+def _grid(found: WeightPair, computed: WeightPair) -> NDArray[np.float64]:
+    """Return weights in steps of 0.01 that hold all four with some margin."""
+    ends = [w for pair in (found, computed) for w in (pair.bone_cancelling, pair.soft_cancelling)]
+    first = int(np.floor((min(ends) - GRID_MARGIN) * 10)) * 10
+    last = int(np.ceil((max(ends) + GRID_MARGIN) * 10)) * 10
+    return np.arange(first, last + 1, dtype=np.float64) * GRID_STEP
+
+
+def _draw(search: WeightSearch, dataset: "Dataset", low: "Exposure", high: "Exposure") -> None:
+    from dexsearch.figures.weights_plot import WeightCurve, write_weights_plot
+
+    infos = dataset.manifest.images["train"]
+    frontal = min(range(len(infos)), key=lambda k: sum(map(abs, infos[k].pose_deg)))
+    view = _exposed(dataset, [frontal], low, high)
+    p_low, p_high, mask = view.low[0], view.high[0], view.mask[0]
+    beside = (-SHOWN_BESIDE, 0.0, SHOWN_BESIDE)
+    bone = [search.found.bone_cancelling + step for step in beside]
+    soft = [search.found.soft_cancelling + step for step in beside]
+    curves = [
+        WeightCurve(
+            "bone in the soft image", search.bone_in_soft_image_per_cm,
+            search.found.bone_cancelling, search.computed.bone_cancelling,
+            "soft image", [p_high - w * p_low for w in bone], bone,
+        ),
+        WeightCurve(
+            "soft tissue in the bone image", search.soft_in_bone_image_per_cm,
+            search.found.soft_cancelling, search.computed.soft_cancelling,
+            "bone image", [w * p_low - p_high for w in soft], soft,
+        ),
+    ]  # fmt: skip
+    heading = f"{dataset.path.name}: {search.pair_kvp[0]:g} and {search.pair_kvp[1]:g} kVp"
+    write_weights_plot(search.picture, search.weights, curves, mask=mask, heading=heading)

@@ -1,0 +1,82 @@
+"""Contrast between neighbouring places: what an eye sees in an image, as numbers.
+
+A body that grows thicker from its rim to its centre is no contrast; a rib beside the space between
+two ribs is. So images lose their mean within a centimetre or so before anything is compared.
+Axes  B views, H rows, W columns.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from dexsearch.training.metrics import EROSION_PX, erode
+
+NEIGHBOURHOOD_MM = 10.0
+"""Standard deviation of the window that says what is beside what: half the pitch of ribs."""
+
+_SMALLEST_NEIGHBOURHOOD_PX = 1.5
+_SMALLEST_WEIGHT = 1e-6
+_LEAST_INDEPENDENCE = 1e-4
+
+
+def contrast_per_cm(
+    image: Float[Tensor, "B H W"],
+    soft_cm: Float[Tensor, "B H W"],
+    bone_cm: Float[Tensor, "B H W"],
+    mask: Bool[Tensor, "B H W"],
+    *,
+    pixel_mm: float,
+) -> tuple[float, float]:
+    """Return the contrast of soft tissue and of bone in images, in the images' unit per cm.
+
+    The slopes of the image on both thicknesses, fitted together to all pixels inside the masks
+    eroded by 5 px, each without its local mean. Together, because a rib takes the place of soft
+    tissue: fitted alone, each slope would hold a part of the other.
+
+    Raises:
+        ValueError: if the thicknesses do not vary, or only together.
+    """
+    sigma_px = max(_SMALLEST_NEIGHBOURHOOD_PX, NEIGHBOURHOOD_MM / pixel_mm)
+    inner = erode(mask[:, None], EROSION_PX)[:, 0]
+    detail, soft, bone = (
+        high_pass(values, mask, sigma_px=sigma_px)[inner].double()
+        for values in (image, soft_cm, bone_cm)
+    )
+    thickness = torch.stack((soft, bone))
+    squares = thickness @ thickness.T
+    if not torch.linalg.det(squares) > _LEAST_INDEPENDENCE * squares[0, 0] * squares[1, 1]:
+        raise ValueError(
+            "got thicknesses of soft tissue and bone that do not vary independently inside the "
+            "eroded masks, so their contrasts cannot be told apart"
+        )
+    slopes = torch.linalg.solve(squares, thickness @ detail)
+    return float(slopes[0]), float(slopes[1])
+
+
+def local_mean(
+    images: Float[Tensor, "B H W"], mask: Bool[Tensor, "B H W"], *, sigma_px: float
+) -> Float[Tensor, "B H W"]:
+    """Average over the pixels of `mask` near each pixel; 0 where there is none near."""
+    weight = blur(mask.to(images.dtype), sigma_px)
+    total = blur(torch.where(mask, images, 0.0), sigma_px)
+    return torch.where(weight > _SMALLEST_WEIGHT, total / weight.clamp_min(_SMALLEST_WEIGHT), 0.0)
+
+
+def high_pass(
+    images: Float[Tensor, "B H W"], mask: Bool[Tensor, "B H W"], *, sigma_px: float
+) -> Float[Tensor, "B H W"]:
+    """Return how much each pixel of `mask` differs from the mask near it; 0 elsewhere."""
+    return torch.where(mask, images - local_mean(images, mask, sigma_px=sigma_px), 0.0)
+
+
+def blur(images: Float[Tensor, "B H W"], sigma_px: float) -> Float[Tensor, "B H W"]:
+    """Filter with a Gaussian cut at 3 sigma; what lies beyond the image counts as 0."""
+    radius = max(1, math.ceil(3 * sigma_px))
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
+    kernel = kernel / kernel.sum()
+    columns = functional.conv2d(images[:, None], kernel.view(1, 1, 1, -1), padding=(0, radius))
+    return functional.conv2d(columns, kernel.view(1, 1, -1, 1), padding=(radius, 0))[:, 0]
