@@ -159,7 +159,7 @@ def _dome_mm(x: NDArray[np.float32], anatomy: Anatomy) -> NDArray[np.float32]:
     """Return the height of the diaphragm along x; the right dome stands higher."""
     offset = (np.abs(x) - 62.0 * anatomy.width) / (68.0 * anatomy.width)
     bend = np.where(offset > 0, 60.0, 14.0) * offset**2
-    lower_left = 7.0 * (1.0 + np.tanh(x / 32.0))
+    lower_left = 5.0 * (1.0 + np.tanh(x / 32.0))
     rows = anatomy.level_mm + anatomy.diaphragm_mm + lower_left + bend
     return np.asarray(rows, np.float32)
 

@@ -127,7 +127,7 @@ def _torso(
 def _shoulders(z: NDArray[np.float64], anatomy: Anatomy, *, smoothing: float) -> Slices:
     t1 = anatomy.vertebra_mm(0)[0] + 12.0
     reach, neck = shoulder_reach_mm(anatomy), 56.0 + 0.4 * anatomy.fat_mm
-    heights = np.array([-74, -48, -26, -10, 2, 16, 34, 54, 74, 94, 108, 116]) + t1
+    heights = np.array([-78, -56, -38, -26, -16, -4, 14, 44, 74, 96, 112, 122]) + t1
     share = np.array([0, 0.04, 0.22, 0.5, 0.75, 0.9, 0.985, 1, 0.97, 0.86, 0.6, 0])
     width = np.interp(z, heights, neck + share * (reach - neck), left=1.0, right=1.0)
     thick = 1.0 + 0.006 * (anatomy.fat_mm + anatomy.muscle_mm - 30.0)
@@ -160,7 +160,7 @@ def _slices(
 
 def _breasts(z: NDArray[np.float64], x: Row, anatomy: Anatomy) -> Row:
     """Return teardrops: a slow rise from above, a quick end below."""
-    level = anatomy.vertebra_mm(7)[0] + 12.0
+    level = anatomy.vertebra_mm(8)[0] + 10.0
     spread = np.where(z < level, 50.0, 26.0)
     rise = ((z - level) / spread) ** 2
     across = ((np.abs(x) - 76.0 * anatomy.width) / 42.0) ** 2

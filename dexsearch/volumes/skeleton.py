@@ -177,7 +177,7 @@ def _collarbone(anatomy: Anatomy, side: float) -> Iterator[Capsule]:
 
 def _humerus(anatomy: Anatomy, side: float) -> Iterator[Shape]:
     z, y, x = shoulder_mm(anatomy, side)
-    yield Capsule((z + 34.0, y, x + 17.0 * side), (z + 58.0, y, x + 20.0 * side), (11.5,) * 3)
+    yield Capsule((z + 32.0, y, x + 16.0 * side), (z + 46.0, y, x + 18.0 * side), (11.5,) * 3)
 
 
 def _humeral_head(anatomy: Anatomy, side: float) -> Iterator[Shape]:

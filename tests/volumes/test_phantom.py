@@ -5,10 +5,14 @@ import pytest
 from numpy.typing import NDArray
 
 from dexsearch.physics.projection import Detector, path_lengths_cm
-from dexsearch.volumes.phantom import phantom_subject, phantom_voxel_mm
+from dexsearch.volumes.anatomy import draw_anatomy
+from dexsearch.volumes.organs import soft_tissue, tumour_shapes
+from dexsearch.volumes.outline import outline
+from dexsearch.volumes.phantom import body_grid, phantom_subject, phantom_voxel_mm
+from dexsearch.volumes.shapes import Grid
 from dexsearch.volumes.subject import Subject
 
-VOXEL_MM = 4.0
+VOXEL_MM = 5.0
 FRONT = (0.0, 0.0, 0.0)
 
 
@@ -52,12 +56,13 @@ def test_fractions_are_those_of_bodies(subjects: list[Subject]) -> None:
 
 
 def test_no_body_is_cut_flat_by_the_sides_of_its_volume() -> None:
-    for index in range(8):
-        subject = phantom_subject(1, index, voxel_mm=8.0)
-        body = subject.soft + subject.bone > 0.02
+    for seed in range(30):
+        anatomy = draw_anatomy(np.random.default_rng(seed))
+        grid = body_grid(anatomy, 10.0)
+        skin = outline(grid, anatomy).skin_distance_mm(slice(0, grid.shape[0]))
         for axis in (1, 2):
             for face in (0, -1):
-                assert not body.take(face, axis=axis).any()
+                assert (skin.take(face, axis=axis) > 0.0).all()
 
 
 def test_a_front_view_is_as_thick_as_a_chest(subjects: list[Subject]) -> None:
@@ -74,15 +79,48 @@ def test_lungs_let_more_through_than_the_belly(subjects: list[Subject]) -> None:
 
 
 def test_the_tumour_is_where_it_is_said_to_be(subjects: list[Subject]) -> None:
-    for subject in subjects:
-        assert subject.tumour_centre_mm is not None
-        assert subject.tumour_diameter_mm is not None
-        index = tuple(
-            round(mm / VOXEL_MM + (n - 1) / 2)
-            for mm, n in zip(subject.tumour_centre_mm, subject.soft.shape, strict=True)
+    found = 0
+    for index, subject in enumerate(subjects):
+        anatomy_rng, organ_rng, tumour_rng = (
+            np.random.default_rng([0, index, part]) for part in range(3)
         )
-        assert subject.soft[index] == pytest.approx(0.95, abs=0.06)
-        assert subject.bone[index] == 0.0
+        anatomy = draw_anatomy(anatomy_rng)
+        assert subject.tumour_diameter_mm == anatomy.tumour_diameter_mm
+        assert subject.tumour_centre_mm == tumour_shapes(anatomy, tumour_rng)[0]
+        grid = body_grid(anatomy, VOXEL_MM)
+        healthy = soft_tissue(grid, anatomy, organ_rng)
+        reach = 0.5 * anatomy.tumour_diameter_mm + VOXEL_MM
+        axes = [grid.axis_mm(axis) for axis in range(3)]
+        near = [
+            np.flatnonzero(np.abs(axis - centre) < reach)
+            for axis, centre in zip(axes, subject.tumour_centre_mm, strict=True)
+        ]
+        box = np.ix_(*near)
+        added = np.where(subject.bone[box] > 0.0, 0.0, subject.soft[box] - healthy[box])
+        if anatomy.tumour_diameter_mm < 3.0 * VOXEL_MM:
+            continue
+        found += 1
+        for axis, centre in enumerate(subject.tumour_centre_mm):
+            weights = np.maximum(added, 0.0).sum(axis=tuple({0, 1, 2} - {axis}))
+            mean = np.average(axes[axis][near[axis]], weights=weights)
+            assert mean == pytest.approx(centre, abs=0.5 * VOXEL_MM)
+    assert found > 0
+
+
+def test_anatomy_does_not_depend_on_the_voxel(subjects: list[Subject]) -> None:
+    coarse, fine = phantom_subject(0, 0, voxel_mm=8.0), subjects[0]
+    assert coarse.tumour_centre_mm == fine.tumour_centre_mm
+    for one, other, rel in ((coarse.soft, fine.soft, 0.02), (coarse.bone, fine.bone, 0.08)):
+        assert one.sum() * 8.0**3 == pytest.approx(other.sum() * VOXEL_MM**3, rel=rel)
+
+
+def test_the_volume_fits_the_body(subjects: list[Subject]) -> None:
+    for subject in subjects:
+        grid = Grid(subject.soft.shape, VOXEL_MM)
+        for axis in (1, 2):
+            body = (subject.soft > 0.02).any(axis=tuple({0, 1, 2} - {axis}))
+            reach = np.abs(grid.axis_mm(axis)[body]).max()
+            assert 0.0 < 0.5 * subject.soft.shape[axis] * VOXEL_MM - reach < 45.0
 
 
 def test_ribs_cross_lungs_in_the_picture(subjects: list[Subject]) -> None:
