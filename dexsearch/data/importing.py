@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from dexsearch.data.body_mask import background, body_mask
 from dexsearch.data.foreign import Folders, ForeignPair, FoundPairs, content_sha256, find_pairs
+from dexsearch.data.split_file import read_split_file
 from dexsearch.data.splits import Split, split_poses, split_subjects
 from dexsearch.data.store import Dataset, Sample, write_dataset
 from dexsearch.errors import DataError
@@ -38,7 +39,7 @@ def import_pairs(
     *,
     size_px: int = 256,
     subject_pattern: str | None = None,
-    split: Split | None = None,
+    split: Split | Path | None = None,
     tell: Tell | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -51,7 +52,8 @@ def import_pairs(
         folders: where the kinds of images lie.
         size_px: side of the square images of the dataset.
         subject_pattern: regular expression whose one group names the subject, see `find_pairs`.
-        split: which subset each subject belongs to; otherwise drawn with seed 0.
+        split: which subset each subject belongs to, or the file that says so (`split_file`);
+            otherwise drawn with seed 0.
         tell: is given what the user should know, one line each, before pixels are read.
         progress: called with the number of images done and their total.
 
@@ -64,7 +66,7 @@ def import_pairs(
             f"got a size of {size_px} px; images have {MIN_SIZE_PX} to {MAX_SIZE_PX} px a side"
         )
     found = find_pairs(folders, subject_pattern=subject_pattern)
-    chosen = split or _split_of(found)
+    chosen = split if isinstance(split, Split) else _split_of(found, split)
     for pair in found.pairs:
         chosen.subset(pair.subject, pair.pose_deg)  # refuses subjects that the split lacks
     for note in found.notes:
@@ -144,11 +146,14 @@ def shrink(image: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
     return result
 
 
-def _split_of(found: FoundPairs) -> Split:
-    """Split by poses or subjects, whichever the pairs have several of."""
-    if found.identities.one_volume:
-        return split_poses([pair.pose_deg for pair in found.pairs])
+def _split_of(found: FoundPairs, file: Path | None) -> Split:
+    """Read the split's file, else split by poses or subjects, whichever there are several of."""
     subjects = sorted({pair.subject for pair in found.pairs})
+    poses = [pair.pose_deg for pair in found.pairs] if found.identities.one_volume else []
+    if file is not None:
+        return read_split_file(file, subjects=subjects, poses=poses)
+    if found.identities.one_volume:
+        return split_poses(poses)
     if len(subjects) < FEWEST_SUBJECTS:
         raise DataError(
             f"{len(found.pairs)} images are of {len(subjects)} subject(s) "

@@ -1,5 +1,6 @@
 """Radiographs in folders, matched by name: formats may differ, patients are never split."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def lay_out(
 
 
 def imported(
-    source: Path, *, subject_pattern: str | None = None, split: Split | None = None
+    source: Path, *, subject_pattern: str | None = None, split: Split | Path | None = None
 ) -> tuple[Dataset, list[str]]:
     notes: list[str] = []
     dataset = import_pairs(
@@ -196,6 +197,16 @@ def test_a_given_split_is_followed(tmp_path: Path) -> None:
     assert subjects_by_subset(dataset) == [{"p0", "p3", "p4"}, {"p1"}, {"p2"}]
     with pytest.raises(DataError, match="subject 'p0_front' is not part of the split"):
         imported(source, split=split)
+
+
+def test_a_split_file_is_followed_and_names_subjects_as_the_import_does(tmp_path: Path) -> None:
+    source, file = lay_out(tmp_path / "src", NAMES), tmp_path / "split.json"
+    lists = {"train": ["p0", "p3", "p4"], "validation": ["p1"], "holdout": ["p2"]}
+    file.write_text(json.dumps(lists))
+    dataset, _ = imported(source, subject_pattern=r"^(p\d+)", split=file)
+    assert subjects_by_subset(dataset) == [set(part) for part in lists.values()]
+    with pytest.raises(DataError, match=r"split\.json: .*unknown subjects"):
+        imported(source, split=file)
 
 
 def test_an_import_that_was_stopped_continues(
