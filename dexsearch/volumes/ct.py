@@ -134,7 +134,8 @@ def load_ct(
     scans = [_hounsfield(reader) for reader in readers]
     header = readers[0].header
     side = max(min(header.spacing_mm), voxel_mm or 0.0)
-    split = _Split(scans, voltages, body_mask(*scans), region)
+    body = body_mask(*scans, spacing_mm=header.spacing_mm)
+    split = _Split(scans, voltages, body, region)
     grid = CubicGrid(header.shape, header.spacing_mm, side)
     soft, bone, *relative = grid.resampled(split.rows)
     if relative:

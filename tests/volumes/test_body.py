@@ -36,6 +36,33 @@ def test_an_open_airway_is_not_filled() -> None:
     assert not body_mask(hu)[:, :10, 20:22].any()
 
 
+SPACING_MM = (3.0, 2.0, 2.0)
+
+
+def test_a_thin_arm_rest_that_touches_is_cut_off_and_the_body_kept() -> None:
+    hu = hu_with_a_table()
+    alone = body_mask(hu, spacing_mm=SPACING_MM)
+    np.testing.assert_array_equal(alone, body_mask(hu))
+    hu[:, 27:29, 41:48] = 60
+    hu[:, 28:33, 46:48] = 60
+    touching = body_mask(hu, spacing_mm=SPACING_MM)
+    assert not (alone & ~touching).any()
+    assert (touching & ~alone).sum() < 6 * 12
+    assert body_mask(hu)[:, 32:34, 2:46].all()
+
+
+def test_a_body_that_is_thin_everywhere_is_kept() -> None:
+    hu = np.full((4, 9, 9), -1000, np.int16)
+    hu[:, 4:6, 2:7] = 40
+    np.testing.assert_array_equal(body_mask(hu, spacing_mm=SPACING_MM), hu == 40)
+
+
+def test_voxels_that_are_too_coarse_for_thin_parts_lose_nothing() -> None:
+    hu = hu_with_a_table()
+    hu[:, 28:33, 20] = 40
+    np.testing.assert_array_equal(body_mask(hu, spacing_mm=(5.0, 5.0, 5.0)), body_mask(hu))
+
+
 def test_several_scans_are_averaged() -> None:
     low, high = hu_with_a_table(), hu_with_a_table()
     low[:, 4:6, 20:22], high[:, 4:6, 20:22] = 40, -1000
