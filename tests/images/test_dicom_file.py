@@ -1,5 +1,6 @@
 """DICOM radiographs: dense is high, turned round once, and a harmful header costs no memory."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,20 @@ def test_a_bad_dicom_file_is_named_in_one_line(
     assert str(path) in str(hit.value)
     assert "\n" not in str(hit.value)
     assert hit.value.hint
+
+
+@pytest.mark.parametrize("save", [save_huge, save_short])
+def test_a_header_that_promises_too_much_costs_no_memory(
+    tmp_path: Path, save: Callable[[Path], None]
+) -> None:
+    save(tmp_path / "a.dcm")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError):
+            read_image(tmp_path / "a.dcm")
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import pickle
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -234,3 +235,39 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path, name: str
             messages.append(str(error))
     assert messages
     assert all(message.isprintable() for message in messages)
+
+
+def save_huge_npy(path: Path) -> None:
+    text = "{'descr': '<f8', 'fortran_order': False, 'shape': (8000, 8000), }"
+    header = text.ljust(117).encode() + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+
+
+def save_huge_tiff(path: Path) -> None:
+    """One directory of 60000 x 60000 pixels of 16 bits, and no pixels."""
+    entries = [(256, 60000), (257, 60000), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1),
+               (278, 60000), (279, 0)]  # fmt: skip
+    content = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    for tag, value in entries:
+        content += struct.pack("<HHII", tag, 4, 1, value)
+    path.write_bytes(content + struct.pack("<I", 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "message"),
+    [
+        ("a.npy", save_huge_npy, "not a readable"),
+        ("a.tif", save_huge_tiff, "not a readable TIFF .*exceeds limit"),
+    ],
+)
+def test_a_header_that_promises_too_much_costs_no_memory(
+    tmp_path: Path, name: str, save: Callable[[Path], None], message: str
+) -> None:
+    save(tmp_path / name)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=message):
+            read_image(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
