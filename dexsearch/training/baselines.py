@@ -19,9 +19,9 @@ from dexsearch.data.splits import Pose
 from dexsearch.data.store import Arrays, Dataset, ImageInfo
 from dexsearch.physics.projection import rotation_matrix
 from dexsearch.training.affine import AffineFit, fit_affine
-from dexsearch.training.metrics import score_images
+from dexsearch.training.metrics import EROSION_PX, erode, score_images
 
-_BATCH = 16
+_PIXELS_PER_BATCH = 2**18  # small enough for the processor's cache
 _SAME_POSE_DEG = 0.01
 
 Images = dict[str, NDArray[np.float32]]
@@ -57,9 +57,10 @@ def baselines(dataset: Dataset) -> Baselines:
     chosen = nearest_training_images(train, infos["train"], validation, infos["validation"])
     fits = {name: affine_fit(train, name) for name in targets}
     scores: dict[str, list[NDArray[np.float64]]] = {}
-    for part in _batches(len(validation.input)):
+    for part in _batches(validation.input):
         truth = {name: _float32(validation.target(name)[part]) for name in targets}
         mask = np.array(validation.mask[part])
+        eroded = erode(torch.from_numpy(mask[:, None]), EROSION_PX)
         image = np.array(validation.input[part])
         predictions = {
             "identity_affine": {name: _copy(image, fits[name]) for name in targets},
@@ -68,7 +69,7 @@ def baselines(dataset: Dataset) -> Baselines:
         }
         for method, prediction in predictions.items():
             scores.setdefault(method, []).append(
-                _score(prediction, truth, mask, dataset.manifest.data_ranges)
+                _score(prediction, truth, mask, eroded, dataset.manifest.data_ranges)
             )
     tables = {method: np.concatenate(parts).mean(axis=0) for method, parts in scores.items()}
     masked = {method: _by_target(targets, table[0]) for method, table in tables.items()}
@@ -82,7 +83,7 @@ def affine_fit(train: Arrays, target: str) -> AffineFit:
     def pixels(images: NDArray[Any], part: slice) -> torch.Tensor:
         return torch.from_numpy(_float32(images[part])[np.asarray(train.mask[part])])
 
-    parts = _batches(len(train.input))
+    parts = _batches(train.input)
     return fit_affine((pixels(train.input, p), pixels(train.target(target), p)) for p in parts)
 
 
@@ -128,7 +129,11 @@ def _angles_deg(rotations: NDArray[np.float64], pose_deg: Pose) -> NDArray[np.fl
 
 
 def _score(
-    prediction: Images, truth: Images, mask: NDArray[np.bool_], data_ranges: dict[str, float]
+    prediction: Images,
+    truth: Images,
+    mask: NDArray[np.bool_],
+    eroded: torch.Tensor,
+    data_ranges: dict[str, float],
 ) -> NDArray[np.float64]:
     """Return B x (masked, whole image) x targets, the targets in the order of `truth`."""
     scores = score_images(
@@ -136,6 +141,7 @@ def _score(
         _stack(truth, truth),
         data_range=[data_ranges[name] for name in truth],
         mask=torch.from_numpy(mask[:, None]),
+        eroded=eroded,
     )
     both = torch.stack((scores.ssim, scores.whole_ssim), dim=1)
     table: NDArray[np.float64] = both.double().numpy()
@@ -155,6 +161,8 @@ def _float32(images: NDArray[Any]) -> NDArray[np.float32]:
     return np.array(images, dtype=np.float32)
 
 
-def _batches(n_images: int) -> Iterator[slice]:
-    for start in range(0, n_images, _BATCH):
-        yield slice(start, min(start + _BATCH, n_images))
+def _batches(images: NDArray[Any]) -> Iterator[slice]:
+    n_images, rows, columns = images.shape
+    step = max(1, _PIXELS_PER_BATCH // (rows * columns))
+    for start in range(0, n_images, step):
+        yield slice(start, min(start + step, n_images))

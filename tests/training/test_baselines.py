@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dexsearch.data.samples import SCORED_MARGIN_PX
 from dexsearch.data.splits import Split
 from dexsearch.data.store import Dataset, Sample, write_dataset
 from dexsearch.training.baselines import (
@@ -15,6 +16,7 @@ from dexsearch.training.baselines import (
     nearest_training_images,
     pose_distance_deg,
 )
+from dexsearch.training.metrics import EROSION_PX
 
 SIZE_PX = 32
 SPLIT = Split(
@@ -40,9 +42,10 @@ def make(subject: str, pose: tuple[float, float, float]) -> Sample:
     )
 
 
-def write(path: Path, samples: Iterator[Sample]) -> Dataset:
+def write(path: Path, samples: Iterator[Sample], unit: str = "") -> Dataset:
+    units = {"bone": unit, "tissue": unit}
     return write_dataset(
-        path, samples, SPLIT, kind="phantom", pixel_mm=None, units={}, source={"path": path.name}
+        path, samples, SPLIT, kind="ct", pixel_mm=None, units=units, source={"path": path.name}
     )
 
 
@@ -114,6 +117,36 @@ def test_baselines_do_not_need_the_holdout(dataset: Dataset) -> None:
     for path in (dataset.path / "holdout").iterdir():
         path.unlink()
     assert baselines(dataset) == before
+
+
+def test_path_lengths_in_half_precision_score_like_those_in_full(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    halved = write(tmp_path / "halved", cohort(), unit="cm")
+    assert halved.arrays("train").bone.dtype == np.float16
+    exact, rounded = baselines(dataset), baselines(halved)
+    for method, scores in exact.masked().items():
+        assert rounded.masked()[method] == pytest.approx(scores, abs=2e-3)
+        assert rounded.whole_image[method] == pytest.approx(exact.whole_image[method], abs=2e-3)
+
+
+@pytest.mark.parametrize("absent", ["bone", "tissue"])
+def test_a_dataset_of_one_target_has_the_baselines_of_that_target(
+    dataset: Dataset, tmp_path: Path, absent: str
+) -> None:
+    single = write(
+        tmp_path / "single",
+        (replace(sample, **{absent: None}) for sample in cohort()),  # type: ignore[arg-type]
+    )
+    (target,) = {"bone", "tissue"} - {absent}
+    expected, found = baselines(dataset), baselines(single)
+    for method, scores in expected.masked().items():
+        assert found.masked()[method] == {target: scores[target]}
+        assert found.whole_image[method] == {target: expected.whole_image[method][target]}
+
+
+def test_images_are_refused_by_the_margin_that_scores_look_inside() -> None:
+    assert SCORED_MARGIN_PX == EROSION_PX
 
 
 def test_pose_distance_is_the_angle_between_the_two_views() -> None:
