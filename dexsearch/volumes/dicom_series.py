@@ -48,7 +48,7 @@ class DicomSeriesReader(ScanReader):
     """The one CT series in a folder, or the one that `series` names."""
 
     def __init__(self, folder: Path, *, series: str | None = None) -> None:
-        self.path = folder
+        self.path = folder if series is None else folder.with_name(folder.name + SELECTOR + series)
         self._slices, step_mm = _in_order(folder, series_slices(folder, series=series))
         first = self._slices[0]
         normal, row, column = _directions(first)

@@ -63,10 +63,14 @@ def exact_voxels(path: Path, values: NDArray[Any]) -> Voxels:
     """Return numbers as int16 where all of them are whole and fit, else as float32.
 
     Raises:
-        DataError: if a value is NaN or infinite.
+        DataError: if a value is NaN, infinite, a colour or a complex number.
     """
     if values.dtype == np.int16:
         return values
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{path} holds {values.dtype} instead of one number per voxel", hint=HOUNSFIELD_HINT
+        )
     n_bad = sum(int((~np.isfinite(part)).sum()) for part in values)
     if n_bad:
         raise DataError(

@@ -85,6 +85,13 @@ def test_what_is_no_ct_is_refused(
     assert refusal.value.hint
 
 
+@pytest.mark.parametrize("kind", [np.dtype([(c, "u1") for c in "RGB"]), np.complex64])
+def test_colours_and_complex_numbers_are_refused(tmp_path: Path, kind: object) -> None:
+    path = write(tmp_path / "no.nii", np.zeros((8, 8, 8), kind))
+    with pytest.raises(DataError, match=r"no\.nii holds .* instead of one number per voxel"):
+        load_ct(path)
+
+
 def test_absurd_voxels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"voxels of 2 x 2 x 400 mm"):
         load_ct(write(tmp_path / "ct.nii", body_hu(), (2, 2, 400)))

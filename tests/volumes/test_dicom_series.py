@@ -200,6 +200,8 @@ def test_of_several_series_one_is_chosen_by_its_uid(tmp_path: Path) -> None:
     assert ct_name(chosen) == "study-3.50"
     assert ct_extent_mm(chosen)[0] == 15.0
     assert load_ct(chosen).soft.max() < load_ct(tmp_path / "study#3.40").soft.max() + 0.1
+    with pytest.raises(DataError, match=r"study#3\.50 has 5 x .*study#3\.40 has 6 x"):
+        load_ct([tmp_path / "study#3.40", tmp_path / "study#3.50"], kvp=(80, 140))
     with pytest.raises(DataError, match=r"2 of them end with '0'"):
         ct_kvp(tmp_path / "study#0")
     with pytest.raises(DataError, match=r"0 of them end with '9'"):
