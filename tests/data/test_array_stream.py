@@ -40,3 +40,26 @@ def test_the_file_is_let_go_when_an_error_is_under_way(tmp_path: Path) -> None:
     ):
         raise RuntimeError
     stream.close()
+
+
+def test_a_file_goes_on_after_its_first_images_and_loses_what_follows(tmp_path: Path) -> None:
+    images = np.arange(60, dtype=np.float32).reshape(5, 3, 4)
+    path = tmp_path / "a.npy"
+    stream = ArrayStream(path, (3, 4), np.float16)
+    for image in images[:4]:
+        stream.append(image)
+    stream.flush()
+    stream.__exit__(KeyboardInterrupt, None, None)
+    with ArrayStream(path, (3, 4), np.float16, n_images=2) as stream:
+        assert stream.n_images == 2
+        for image in images[2:]:
+            stream.append(image)
+    np.save(tmp_path / "b.npy", images.astype(np.float16))
+    assert path.read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_a_file_with_fewer_images_than_promised_is_refused(tmp_path: Path) -> None:
+    with ArrayStream(tmp_path / "a.npy", (3, 4), np.float32) as stream:
+        stream.append(np.zeros((3, 4)))
+    with pytest.raises(ValueError, match="2 images need 224"):
+        ArrayStream(tmp_path / "a.npy", (3, 4), np.float32, n_images=2)

@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from dexsearch.data.manifest import ImageInfo, as_json_values, dataset_digest, read_manifest
-from dexsearch.data.store import Dataset
+from dexsearch.data.manifest import FORMAT, as_json_values, dataset_digest, read_manifest
+from dexsearch.data.store import Dataset, ImageInfo, Tumour
 
 CONSTANTS = {"input_mean": 1.5, "data_range/bone": 2.0}
 FILES = {"train/bone.npy": "aa", "train/input.npy": "bb"}
+TUMOUR = Tumour((1.0, 2.0, 3.0), 12.0, 4.5, 6.0)
 IMAGES = {"train": (ImageInfo("a", (0.0, 0.0, 5.0)),), "validation": (), "holdout": ()}
 
 
@@ -36,6 +39,13 @@ def test_the_digest_does_not_depend_on_the_order_of_the_files() -> None:
         (FILES | {"train/bone.npy": "ac"}, IMAGES, (8, 8), CONSTANTS),
         (FILES, IMAGES | {"train": (ImageInfo("b", (0.0, 0.0, 5.0)),)}, (8, 8), CONSTANTS),
         (FILES, {**IMAGES, "train": (), "validation": IMAGES["train"]}, (8, 8), CONSTANTS),
+        (FILES, IMAGES | {"train": (ImageInfo("a", (0.0, 0.0, 5.0), "x"),)}, (8, 8), CONSTANTS),
+        (
+            FILES,
+            IMAGES | {"train": (ImageInfo("a", (0.0, 0.0, 5.0), "", TUMOUR),)},
+            (8, 8),
+            CONSTANTS,
+        ),
         (FILES, IMAGES, (8, 9), CONSTANTS),
         (FILES, IMAGES, (8, 8), CONSTANTS | {"data_range/bone": 2.1}),
     ],
@@ -48,3 +58,35 @@ def test_json_values_survive_a_round_trip() -> None:
     values = as_json_values({"a": (1, 2.5), "b": None})
     assert values == {"a": [1, 2.5], "b": None}
     assert as_json_values(values) == values
+
+
+def test_the_manifest_says_what_the_arrays_hold(dataset: Dataset) -> None:
+    values = json.loads((dataset.path / "manifest.json").read_text())
+    assert values["format"] == FORMAT == 2
+    assert values["arrays"] == {
+        "input": "float32",
+        "bone": "float16",
+        "tissue": "float16",
+        "mask": "bool",
+    }
+    assert values["path_lengths"] == {"soft": "tissue", "bone": "bone"}
+    assert values["left_out"] == {"guard_band": 0, "unusable": 0}
+    assert dataset.manifest.is_unchanged
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"units": {}},
+        {"source": {}},
+        {"split_rule": "by hand"},
+        {"left_out": {"guard_band": 3, "unusable": 0}},
+        {"pixel_mm": None},
+    ],
+)
+def test_the_checksum_covers_what_the_digest_leaves_out(
+    dataset: Dataset, change: dict[str, Any]
+) -> None:
+    changed = replace(dataset.manifest, **change)
+    assert changed.digest_of_contents == dataset.manifest.digest
+    assert not changed.is_unchanged

@@ -34,3 +34,12 @@ def test_images_with_an_empty_mask_are_passed_over() -> None:
     mask[:40] = False
     expected = mean_and_std(IMAGES[40:], MASK[40:])
     assert mean_and_std(IMAGES, mask) == pytest.approx(expected, rel=1e-12)
+
+
+def test_path_lengths_in_half_precision_are_summed_in_double() -> None:
+    # In float16 the sum would overflow after a few thousand pixels.
+    halved = IMAGES.astype(np.float16)
+    values = halved[MASK].astype(np.float64)
+    assert mean_and_std(halved, MASK) == pytest.approx((values.mean(), values.std()), rel=1e-9)
+    low, high = np.percentile(values, (0.1, 99.9))
+    assert data_range(halved, MASK) == pytest.approx(high - low, rel=0.02)
