@@ -8,7 +8,6 @@ is the layout of xray_GAN. Radiographs have any names, formats that may differ b
 and sub-folders for subjects (SRC/<input>/<subject>/<image>.png); one target may be absent.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ __all__ = [
     "Folders",
     "ForeignPair",
     "FoundPairs",
-    "content_sha256",
     "find_folders",
     "find_pairs",
     "pose_from_name",
@@ -114,18 +112,6 @@ def find_pairs(folders: Folders, *, subject_pattern: str | None = None) -> Found
     pixel_mm, spacing_notes = _common_spacing([found["input"] for found in headers.values()])
     notes = (*identities.notes, *spacing_notes, *_doubts(files, headers))
     return FoundPairs(pairs, identities, pixel_mm, notes)
-
-
-def content_sha256(pairs: Sequence[ForeignPair]) -> str:
-    """Return one hash over all files, whose they are and their poses, wherever they lie."""
-    whole = hashlib.sha256()
-    for pair in pairs:
-        whole.update(repr((pair.subject, pair.pose_deg, pair.name)).encode())
-        for kind, path in pair.paths().items():
-            whole.update(kind.encode())
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
 
 
 def pose_from_name(path: Path) -> Pose:

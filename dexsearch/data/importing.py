@@ -7,7 +7,6 @@ unit that they have in the files, and their direction: xray_GAN's 10 ln(..) is l
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from dexsearch.data.body_mask import background, body_mask
-from dexsearch.data.foreign import Folders, ForeignPair, FoundPairs, content_sha256, find_pairs
+from dexsearch.data.foreign import Folders, ForeignPair, FoundPairs, find_pairs
+from dexsearch.data.foreign_contents import content_sha256, hash_files, notes_on_twins
 from dexsearch.data.split_file import read_split_file
 from dexsearch.data.splits import Split, split_poses, split_subjects
 from dexsearch.data.store import Dataset, Sample, write_dataset
@@ -69,7 +69,8 @@ def import_pairs(
     chosen = split if isinstance(split, Split) else _split_of(found, split)
     for pair in found.pairs:
         chosen.subset(pair.subject, pair.pose_deg)  # refuses subjects that the split lacks
-    for note in found.notes:
+    hashes = hash_files(found.pairs)
+    for note in (*found.notes, *notes_on_twins(found.pairs, hashes)):
         if tell is not None:
             tell(note)
     common_px = max(max(pair.size_px) for pair in found.pairs)
@@ -91,7 +92,14 @@ def import_pairs(
         kind="import",
         pixel_mm=found.pixel_mm and found.pixel_mm * common_px / size_px,
         units=dict.fromkeys(found.kinds, "as imported"),
-        source=_source(found, common_px=common_px, size_px=size_px),
+        source={
+            "layout": "folders of equal names",
+            "subjects_by": found.identities.rule,
+            "n_images": len(found.pairs),
+            "content_sha256": content_sha256(found.pairs, hashes),
+            "common_px": common_px,
+            "size_px": size_px,
+        },
     )
 
 
@@ -162,14 +170,3 @@ def _split_of(found: FoundPairs, file: Path | None) -> Split:
             hint=found.identities.remedy,
         )
     return split_subjects(subjects, seed=0)
-
-
-def _source(found: FoundPairs, *, common_px: int, size_px: int) -> dict[str, Any]:
-    return {
-        "layout": "folders of equal names",
-        "subjects_by": found.identities.rule,
-        "n_images": len(found.pairs),
-        "content_sha256": content_sha256(found.pairs),
-        "common_px": common_px,
-        "size_px": size_px,
-    }

@@ -1,6 +1,7 @@
 """Radiographs in folders, matched by name: formats may differ, patients are never split."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,6 +185,15 @@ def test_a_folder_of_unknown_name_is_asked_about(tmp_path: Path) -> None:
     assert find_folders(source, bone_dir=Path("BSE")).bone == source / "BSE"
     with pytest.raises(DataError, match="folder of two kinds"):
         find_folders(source, bone_dir=Path("input"))
+
+
+def test_a_copy_of_another_subject_s_image_is_told(tmp_path: Path) -> None:
+    source = lay_out(tmp_path / "src", NAMES)
+    shutil.copy(source / "input" / "p0_front.png", source / "input" / "p3_side.png")
+    _, notes = imported(source, subject_pattern=r"^(p\d+)")
+    assert len(notes) == 2
+    assert "warning: 1 input(s) are copies" in notes[1]
+    assert "p3_side.png of " in notes[1]
 
 
 def test_a_given_split_is_followed(tmp_path: Path) -> None:
