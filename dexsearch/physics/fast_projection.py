@@ -12,7 +12,7 @@ folder where the package cannot be written to; NUMBA_CACHE_DIR names another pla
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -22,9 +22,109 @@ from numpy.typing import NDArray
 from dexsearch.physics.geometry import Detector, Pose, detector_rays, joseph_axis
 from dexsearch.physics.projector import Projector, VolumePair
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 ROWS_PER_TASK = 8
 MARGIN_BEFORE, MARGIN_AFTER = 1, 2
 """Empty voxels around the box, so that no sample needs a check; one to spare for rounding."""
+
+
+def _compile(function: Function) -> Function:
+    """Compile at the first call; kept on disk unless no folder for that can be written to."""
+    plain = inspect.unwrap(function)  # what checks types at run time cannot be compiled
+    try:
+        compiled: Function = numba.njit(plain, nogil=True, fastmath=True, cache=True)
+    except RuntimeError:  # numba found no place for its cache
+        compiled = numba.njit(plain, nogil=True, fastmath=True)
+    return compiled
+
+
+@_compile
+def _slices_crossed(
+    start: tuple[float, float], slope: tuple[float, float], end: tuple[float, float], n_slices: int
+) -> tuple[int, int]:
+    """Return the first slice in which a ray lies between 0 and `end`, and the one after the last.
+
+    Slices count from 1; across them the ray lies at `start + slope * slice`.
+    """
+    low, high = 1.0, float(n_slices)
+    for axis in range(2):
+        if abs(slope[axis]) > 1e-9:
+            at_zero = -start[axis] / slope[axis]
+            at_end = (end[axis] - start[axis]) / slope[axis]
+            low = max(low, min(at_zero, at_end))
+            high = min(high, max(at_zero, at_end))
+        elif start[axis] <= 0.0 or start[axis] >= end[axis]:
+            high = 0.0
+    return int(np.ceil(low)), int(np.floor(high)) + 1
+
+
+@_compile
+def _sums_along(
+    voxels: NDArray[np.float32],
+    strides: NDArray[np.int64],
+    start: tuple[float, float],
+    slope: tuple[float, float],
+    slices: tuple[int, int],
+) -> tuple[np.float32, np.float32]:
+    """Add up the bilinear samples of both volumes in a range of slices."""
+    # Unsigned, because the compiler then need not look for negative indices.
+    step_k, step_r = np.uint64(strides[0]), np.uint64(strides[1])
+    step_c, second = np.uint64(strides[2]), np.uint64(1)
+    start_r, start_c = np.float32(start[0]), np.float32(start[1])
+    slope_r, slope_c = np.float32(slope[0]), np.float32(slope[1])
+    sum_first = sum_second = np.float32(0.0)
+    for k in range(slices[0], slices[1]):
+        r = start_r + np.float32(k) * slope_r
+        c = start_c + np.float32(k) * slope_c
+        whole_r, whole_c = np.int32(r), np.int32(c)
+        part_r, part_c = r - np.float32(whole_r), c - np.float32(whole_c)
+        a = np.uint64(k) * step_k + np.uint64(whole_r) * step_r + np.uint64(whole_c) * step_c
+        b = a + step_r
+        weight_11 = part_r * part_c
+        weight_10, weight_01 = part_r - weight_11, part_c - weight_11
+        weight_00 = np.float32(1.0) - part_r - weight_01
+        sum_first += weight_00 * voxels[a] + weight_01 * voxels[a + step_c]
+        sum_first += weight_10 * voxels[b] + weight_11 * voxels[b + step_c]
+        a, b = a + second, b + second
+        sum_second += weight_00 * voxels[a] + weight_01 * voxels[a + step_c]
+        sum_second += weight_10 * voxels[b] + weight_11 * voxels[b + step_c]
+    return sum_first, sum_second
+
+
+@_compile
+def _march(
+    voxels: NDArray[np.float32],
+    strides: NDArray[np.int64],
+    shape: NDArray[np.int64],
+    middle: NDArray[np.float64],
+    voxel_mm: float,
+    axes: NDArray[np.int64],
+    origin_mm: NDArray[np.float64],
+    direction: NDArray[np.float64],
+    rows: tuple[int, int],
+    lengths: NDArray[np.float32],
+) -> None:
+    """Fill some rows of `lengths`; the first of `axes` is the one that the rays follow.
+
+    Positions are in voxels of the padded box; `strides`, `shape` (of the box alone) and `middle`
+    (the rays' origin) are ordered as `axes`.
+    """
+    along, row, column = axes
+    end = (shape[1] + 1.0, shape[2] + 1.0)
+    for i in range(rows[0], rows[1]):
+        for j in range(origin_mm.shape[1]):
+            slope_r = direction[i, j, row] / direction[i, j, along]
+            slope_c = direction[i, j, column] / direction[i, j, along]
+            depth = origin_mm[i, j, along] / voxel_mm + middle[0]
+            start_r = origin_mm[i, j, row] / voxel_mm + middle[1] - depth * slope_r
+            start_c = origin_mm[i, j, column] / voxel_mm + middle[2] - depth * slope_c
+            start, slope = (start_r, start_c), (slope_r, slope_c)
+            slices = _slices_crossed(start, slope, end, shape[0])
+            first, second = _sums_along(voxels, strides, start, slope, slices)
+            per_slice_cm = 0.1 * voxel_mm * np.sqrt(1.0 + slope_r * slope_r + slope_c * slope_c)
+            lengths[0, i, j] = first * per_slice_cm
+            lengths[1, i, j] = second * per_slice_cm
 
 
 class FastProjector(Projector):
@@ -56,10 +156,10 @@ class FastProjector(Projector):
         lengths = np.zeros((2, n_rows, n_columns), dtype=np.float32)
 
         def march_rows(first: int) -> None:
-            _compiled_march(
+            _march(
                 self._voxels, self._strides[axes], self._shape[axes], self._middle[axes],
                 self._voxel_mm, axes, rays.origin_mm, rays.direction,
-                first, min(first + ROWS_PER_TASK, n_rows), lengths,
+                (first, min(first + ROWS_PER_TASK, n_rows)), lengths,
             )  # fmt: skip
 
         starts = range(0, n_rows, ROWS_PER_TASK)
@@ -71,88 +171,3 @@ class FastProjector(Projector):
             with ThreadPoolExecutor(n_threads) as pool:
                 list(pool.map(march_rows, starts))
         return lengths[0], lengths[1]
-
-
-def _march(
-    voxels: NDArray[np.float32],
-    strides: NDArray[np.int64],
-    shape: NDArray[np.int64],
-    middle: NDArray[np.float64],
-    voxel_mm: float,
-    axes: NDArray[np.int64],
-    origin_mm: NDArray[np.float64],
-    direction: NDArray[np.float64],
-    first_row: int,
-    end_row: int,
-    lengths: NDArray[np.float32],
-) -> None:
-    """Fill some rows of `lengths`; the first of `axes` is the one that the rays follow.
-
-    Positions are in voxels of the padded box; `strides`, `shape` (of the box alone) and `middle`
-    (the rays' origin) are ordered as `axes`.
-    """
-    along, row, column = axes
-    step_k, step_r = np.uint64(strides[0]), np.uint64(strides[1])
-    step_c, second = np.uint64(strides[2]), np.uint64(1)
-    for i in range(first_row, end_row):
-        for j in range(origin_mm.shape[1]):
-            slope_r = direction[i, j, row] / direction[i, j, along]
-            slope_c = direction[i, j, column] / direction[i, j, along]
-            depth = origin_mm[i, j, along] / voxel_mm + middle[0]
-            start_r = origin_mm[i, j, row] / voxel_mm + middle[1] - depth * slope_r
-            start_c = origin_mm[i, j, column] / voxel_mm + middle[2] - depth * slope_c
-            # The slices at which the ray lies within the box and half a voxel around it.
-            low, high = 1.0, float(shape[0])
-            for start, slope, end in (
-                (start_r, slope_r, shape[1] + 1.0),
-                (start_c, slope_c, shape[2] + 1.0),
-            ):
-                if abs(slope) > 1e-9:
-                    low = max(low, min(-start / slope, (end - start) / slope))
-                    high = min(high, max(-start / slope, (end - start) / slope))
-                elif start <= 0.0 or start >= end:
-                    high = 0.0
-            if high < low:
-                continue
-            sum_first = sum_second = np.float32(0.0)
-            start_r32, slope_r32 = np.float32(start_r), np.float32(slope_r)
-            start_c32, slope_c32 = np.float32(start_c), np.float32(slope_c)
-            for k in range(int(np.ceil(low)), int(np.floor(high)) + 1):
-                r = start_r32 + np.float32(k) * slope_r32
-                c = start_c32 + np.float32(k) * slope_c32
-                whole_r, whole_c = np.int32(r), np.int32(c)
-                part_r, part_c = r - np.float32(whole_r), c - np.float32(whole_c)
-                # Unsigned, because the compiler then need not look for negative indices.
-                a = np.uint64(k) * step_k + np.uint64(whole_r) * step_r
-                a += np.uint64(whole_c) * step_c
-                b = a + step_r
-                weight_11 = part_r * part_c
-                weight_10, weight_01 = part_r - weight_11, part_c - weight_11
-                weight_00 = np.float32(1.0) - part_r - weight_01
-                sum_first += (
-                    weight_00 * voxels[a]
-                    + weight_01 * voxels[a + step_c]
-                    + weight_10 * voxels[b]
-                    + weight_11 * voxels[b + step_c]
-                )
-                sum_second += (
-                    weight_00 * voxels[a + second]
-                    + weight_01 * voxels[a + step_c + second]
-                    + weight_10 * voxels[b + second]
-                    + weight_11 * voxels[b + step_c + second]
-                )
-            per_slice_cm = 0.1 * voxel_mm * np.sqrt(1.0 + slope_r * slope_r + slope_c * slope_c)
-            lengths[0, i, j] = sum_first * per_slice_cm
-            lengths[1, i, j] = sum_second * per_slice_cm
-
-
-def _compile(function: Callable[..., None]) -> Any:  # noqa: ANN401  (numba has no types)
-    """Compile at the first call; kept on disk unless no folder for that can be written to."""
-    plain = inspect.unwrap(function)  # what checks types at run time cannot be compiled
-    try:
-        return numba.njit(plain, nogil=True, fastmath=True, cache=True)
-    except RuntimeError:  # numba found no place for its cache
-        return numba.njit(plain, nogil=True, fastmath=True)
-
-
-_compiled_march = _compile(_march)
