@@ -20,6 +20,8 @@ Pose = tuple[float, float, float]
 
 SOURCE_AXIS_MM = 1000.0
 SOURCE_DETECTOR_MM = 1500.0
+WIDEST_CONE_MM = 800.0
+"""Beyond that some rays of an oblique view cross the slices of a volume almost sideways."""
 FINE_PIXEL_MM = 3.0
 
 
@@ -43,7 +45,7 @@ class Detector:
         return SOURCE_DETECTOR_MM / SOURCE_AXIS_MM if self.geometry == "cone" else 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a geometry that is not known, and a detector without pixels."""
+        """Refuse an unknown geometry, a detector without pixels, and too wide a cone beam."""
         if self.size_px < 1 or not self.pixel_mm > 0:
             raise ValueError(
                 f"got {self.size_px} pixels of {self.pixel_mm:g} mm; a detector has at least one "
@@ -52,6 +54,11 @@ class Detector:
         if self.geometry not in get_args(Geometry):
             raise ValueError(
                 f"got geometry {self.geometry!r}; allowed: {', '.join(get_args(Geometry))}"
+            )
+        if self.geometry == "cone" and self.size_px * self.pixel_mm > WIDEST_CONE_MM:
+            raise ValueError(
+                f"got a cone beam {self.size_px * self.pixel_mm:g} mm wide at the isocentre; at "
+                f"most {WIDEST_CONE_MM:g} mm, so make the field smaller or choose 'parallel'"
             )
 
 
@@ -100,7 +107,6 @@ def detector_rays(detector: Detector, pose_deg: Pose, *, per_pixel: int | None =
         direction[:] = matrix[:, 1]
     else:
         direction = origin - source_mm(pose_deg)
-        # A ray leaves the source at right angles to nothing but the central one's plane.
         length = np.sqrt(SOURCE_AXIS_MM**2 + offset_mm[:, None] ** 2 + offset_mm**2)
         direction /= length[..., None]
     return Rays(origin_mm=origin, direction=direction)

@@ -18,18 +18,15 @@ class TorchProjector(Projector):
 
     def __init__(self, pair: VolumePair, device: torch.device) -> None:
         """Copy the filled part of both volumes to the device."""
-        self._pair = pair
-        stacked = torch.from_numpy(np.stack((pair.first, pair.second)))
-        self._volumes = stacked.to(device)
+        self._volumes = torch.from_numpy(np.stack((pair.first, pair.second))).to(device)
+        self._voxel_mm, self._centre_mm = pair.voxel_mm, pair.centre_mm
 
     def ray_lengths_cm(
         self, pose_deg: Pose, detector: Detector
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return both lengths of every ray; computed on the projector's device."""
         rays = detector_rays(detector, pose_deg)
-        lengths = line_integrals_cm(
-            self._volumes, self._pair.voxel_mm, rays, centre_mm=self._pair.centre_mm
-        )
+        lengths = line_integrals_cm(self._volumes, self._voxel_mm, rays, centre_mm=self._centre_mm)
         first, second = lengths.cpu().numpy()
         return first, second
 

@@ -78,3 +78,9 @@ def test_the_box_of_the_content_is_the_smallest() -> None:
 def test_a_detector_without_pixels_is_refused(size_px: int, pixel_mm: float) -> None:
     with pytest.raises(ValueError, match=r"at least one pixel"):
         Detector(size_px=size_px, pixel_mm=pixel_mm)
+
+
+def test_a_cone_beam_wider_than_its_method_allows_is_refused() -> None:
+    Detector(256, 4.0, "parallel")
+    with pytest.raises(ValueError, match="1024 mm wide at the isocentre; at most 800 mm"):
+        Detector(256, 4.0, "cone")

@@ -69,32 +69,23 @@ def test_a_rotated_sum_is_bit_for_bit_its_three_calls(pose_deg: Pose) -> None:
     assert rotated_shape(SHAPE, pose_deg) == volume.shape
 
 
+@functools.cache
+def view(kind: ProjectorKind, pose_deg: Pose) -> NDArray[np.float32]:
+    projector = build_projector(smooth_body(), smooth_body(), voxel_mm=VOXEL_MM, kind=kind)
+    return projector.path_lengths_cm(pose_deg, Detector(size_px=48, pixel_mm=VOXEL_MM))[0]
+
+
 @pytest.mark.parametrize("kind", ["torch", "fast"])
 @pytest.mark.parametrize("pose_deg", POSES)
 def test_one_composed_turn_agrees_with_three_calls(pose_deg: Pose, kind: ProjectorKind) -> None:
-    volume = smooth_body()
-    detector = Detector(size_px=48, pixel_mm=VOXEL_MM)
-    image, expected = (
-        build_projector(volume, 0 * volume, voxel_mm=VOXEL_MM, kind=way).path_lengths_cm(
-            pose_deg, detector
-        )[0]
-        for way in (kind, "parity")
-    )
-    assert relative_rms(image, expected) < 0.01
+    assert relative_rms(view(kind, pose_deg), view("parity", pose_deg)) < 0.01
 
 
 @pytest.mark.parametrize("pose_deg", [(20.0, 0.0, 0.0), (0.0, 20.0, 0.0), (0.0, 0.0, 20.0)])
 def test_every_angle_has_its_sign(pose_deg: Pose) -> None:
-    volume = smooth_body()
-    detector = Detector(size_px=48, pixel_mm=VOXEL_MM)
-    fast, parity = (
-        build_projector(volume, 0 * volume, voxel_mm=VOXEL_MM, kind=kind)
-        for kind in ("fast", "parity")
-    )
     x, y, z = pose_deg
-    expected = parity.path_lengths_cm(pose_deg, detector)[0]
-    assert relative_rms(fast.path_lengths_cm((x, y, z), detector)[0], expected) < 0.01
-    assert relative_rms(fast.path_lengths_cm((-x, -y, -z), detector)[0], expected) > 0.05
+    assert relative_rms(view("fast", (x, y, z)), view("parity", pose_deg)) < 0.01
+    assert relative_rms(view("fast", (-x, -y, -z)), view("parity", pose_deg)) > 0.05
 
 
 def test_its_volumes_from_feet_to_head_show_our_pose_upside_down() -> None:
