@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dexsearch.durable import flush_folder, write_durably
-from dexsearch.errors import EnvironmentFault
+from dexsearch.errors import DataError, EnvironmentFault
 
 WRITING = ".writing"
 
@@ -72,9 +72,11 @@ def held_partial(final: Path, *, is_kept: bool) -> Iterator[PartialFolder]:
     """Hold the partial folder of `final`; a crashed writer's is free at once.
 
     Raises:
+        DataError: if a folder of that name is something else.
         EnvironmentFault: if a living process holds it, or the file system has no locks.
     """
     partial = PartialFolder(final, is_kept=is_kept)
+    _refuse_other_folder(partial.path)
     lock = partial.path / WRITING / "lock"
     descriptor = _lock(lock)
     # The last holder may have renamed or deleted the folder between our opening and locking.
@@ -88,6 +90,17 @@ def held_partial(final: Path, *, is_kept: bool) -> Iterator[PartialFolder]:
         yield partial
     finally:
         os.close(descriptor)
+
+
+def _refuse_other_folder(path: Path) -> None:
+    """Never delete what no writer of ours has left."""
+    is_ours = not path.exists() or (path / WRITING).is_dir()
+    if not is_ours and (path.is_file() or any(path.iterdir())):
+        raise DataError(
+            f"{str(path)!r} is in the way: the dataset would be written there, but it holds "
+            "something else",
+            hint="rename it, or name another OUT",
+        )
 
 
 def _lock(path: Path) -> int:

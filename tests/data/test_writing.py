@@ -185,6 +185,15 @@ write(Path({str(path)!r}), killed, split_subjects(SUBJECTS, seed=0))
     assert asked == [4]
 
 
+def test_a_folder_of_the_user_is_never_emptied(tmp_path: Path, split: Split) -> None:
+    mine = tmp_path / "cohort.partial" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("years of work")
+    with pytest.raises(DataError, match="in the way"):
+        write(tmp_path / "cohort", batches_from, split)
+    assert mine.read_text() == "years of work"
+
+
 def test_the_generator_is_closed_at_once_when_writing_fails(tmp_path: Path, split: Split) -> None:
     closed: list[bool] = []
 
