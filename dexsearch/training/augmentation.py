@@ -116,7 +116,7 @@ class FreshExposures(TrainingInputs):
         draws = np.random.default_rng(key)
         noise = torch.Generator(device).manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
         jitter, spread = self._config.kvp_jitter, self._config.dose_jitter
-        kvp = self._exposure.kvp + draws.uniform(-jitter, jitter)
+        kvp = self._exposure.kvp + round(draws.uniform(-jitter, jitter))  # few beams to compute
         doses = torch.from_numpy(np.exp(draws.uniform(-spread, spread, len(images))))
         exposed = log_projections(
             *self._lengths_cm(images),
