@@ -1,58 +1,91 @@
-"""The commands `data phantom`, `data ct`, `data import`, `data show` and `data info`."""
+"""The commands below `data`: make, import, describe, check and show datasets."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from dexsearch.cli.imaging import (
+    AddressOption,
+    BlurOption,
+    DoseOption,
+    ElectronicNoiseOption,
+    FilterOption,
+    GeometryOption,
+    KvpOption,
+    PairOption,
+    PosesOption,
+    ScatterOption,
+    SeedOption,
+    SizeOption,
+    SplitFileOption,
+    TargetDoseOption,
+    TargetsOption,
+    filters_of,
+    kvps_of,
+    pair_of,
+    poses_of,
+    scatter_of,
+)
 from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
 from dexsearch.cli.output import note, print_result, progress_bar
 
 data_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Make, import, show and describe datasets."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make, import, show, describe and check datasets.",
 )
 
 OutArgument = Annotated[Path, typer.Argument(help="Dataset folder to make.", metavar="OUT")]
 DatasetArgument = Annotated[
     Path, typer.Argument(help="Dataset folder, or its name in the workspace.", metavar="DATASET")
 ]
-SizeOption = Annotated[
-    int, typer.Option("--size", min=16, max=2048, metavar="PX", help="Side of the images.")
-]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-KvpOption = Annotated[float, typer.Option(help="Tube voltage of the input images, 60..140.")]
-DoseOption = Annotated[float, typer.Option("--dose", metavar="MAS", help="Exposure per view.")]
-GeometryOption = Annotated[Literal["parallel", "cone"], typer.Option(help="Shape of the beam.")]
-ScatterOption = Annotated[
-    float,
-    typer.Option(min=0, help="Scatter-to-primary ratio: 0 none, 0.5 with a grid, 2 without."),
-]
 
 
 @data_app.command()
 def phantom(
     out: OutArgument,
-    subjects: Annotated[int, typer.Option(min=3, help="Number of anatomies.")] = 32,
-    poses: Annotated[int, typer.Option(min=1, help="Views per subject.")] = 40,
+    subjects: Annotated[int | None, typer.Option(min=1, help="Number of anatomies (32).")] = None,
+    poses: PosesOption = None,
+    preset: Annotated[
+        Literal["thorax", "cirs-like"],
+        typer.Option(help="Adults that differ, or one plastic phantom like xray_GAN's."),
+    ] = "thorax",
     size: SizeOption = 64,
     seed: SeedOption = 0,
     kvp: KvpOption = 120.0,
     dose: DoseOption = 0.1,
     geometry: GeometryOption = "parallel",
-    scatter: ScatterOption = 0.0,
+    scatter: ScatterOption = "none",
+    blur: BlurOption = 0.0,
+    electronic_noise: ElectronicNoiseOption = 0.0,
+    filters: FilterOption = None,
+    targets: TargetsOption = "basis",
+    pair: PairOption = "60,120",
+    target_dose: TargetDoseOption = None,
+    split_file: SplitFileOption = None,
+    address: AddressOption = None,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Make a cohort of procedural thoraxes: input, bone and tissue images of each view.
 
     Example: dexsearch data phantom workspace/datasets/cohort --subjects 32 --poses 40
     """
-    from dexsearch.config.data import PhantomDataConfig
-    from dexsearch.jobs.data import Beam, describe, make_phantom
+    from dexsearch.config.data import PhantomDataConfig, checked
+    from dexsearch.jobs.data import make_phantom
+    from dexsearch.jobs.dataset_info import describe
 
-    cohort = PhantomDataConfig(subjects=subjects, poses=poses, size_px=size, seed=seed)
-    beam = Beam(kvp=kvp, dose_mas=dose, geometry=geometry, scatter=scatter)
+    config = checked(PhantomDataConfig, {
+        "subjects": subjects, "poses": poses_of(poses), "preset": preset, "size_px": size,
+        "seed": seed, "kvp": kvp, "dose_mas": dose, "geometry": geometry,
+        "scatter": scatter_of(scatter), "blur_mm": blur, "electronic_noise_kev": electronic_noise,
+        "filters_mm": filters_of(filters), "targets": targets,
+        "pair_kvp": pair_of(pair), "target_dose_mas": target_dose,
+    })  # fmt: skip
     with progress_bar("views") as progress:
-        dataset = make_phantom(out, cohort, beam=beam, progress=progress)
+        dataset = make_phantom(
+            out, config, split_file=split_file, address=address, progress=progress
+        )
     print_result(describe(dataset, with_baselines=False), output_format)
     note(f"next: dexsearch data show {out}")
 
@@ -62,34 +95,61 @@ def ct(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="CT volumes in Hounsfield units (NIfTI), each of another patient.",
+            help="CTs in Hounsfield units: DICOM folders, NIfTI, MetaImage or .npy; each of "
+            "another patient, unless --same-patient.",
             metavar="SRC...",
         ),
     ],
     out: OutArgument,
-    poses: Annotated[
-        str, typer.Option(metavar="N|xray-gan", help="Views per CT, or the grid of 900 poses.")
-    ] = "60",
+    poses: PosesOption = None,
+    same_patient: Annotated[
+        bool, typer.Option("--same-patient", help="The CTs are one patient at several kV.")
+    ] = False,
+    ct_kvp: Annotated[
+        str | None,
+        typer.Option(metavar="KVP[,KVP]", help="Tube voltage of the CTs, if DICOM is silent."),
+    ] = None,
+    bone_mask: Annotated[
+        Path | None, typer.Option(help="Volume of 0 and 1: bone is nowhere else.")
+    ] = None,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="Rotate as xray_GAN did, three times; slow.")
+    ] = False,
     size: SizeOption = 64,
     seed: SeedOption = 0,
     kvp: KvpOption = 120.0,
-    ct_kvp: Annotated[float, typer.Option(help="Tube voltage of the CT scanner.")] = 120.0,
     dose: DoseOption = 0.1,
     geometry: GeometryOption = "parallel",
-    scatter: ScatterOption = 0.0,
+    scatter: ScatterOption = "none",
+    blur: BlurOption = 0.0,
+    electronic_noise: ElectronicNoiseOption = 0.0,
+    filters: FilterOption = None,
+    targets: TargetsOption = "basis",
+    pair: PairOption = "60,120",
+    target_dose: TargetDoseOption = None,
+    split_file: SplitFileOption = None,
+    address: AddressOption = None,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
     """Make input, bone and tissue images from CT volumes.
 
     Example: dexsearch data ct chest.nii.gz workspace/datasets/chest --poses 120
     """
-    from dexsearch.jobs.data import Beam, describe, make_from_ct
+    from dexsearch.config.data import CtDataConfig, checked
+    from dexsearch.jobs.data import make_from_ct
+    from dexsearch.jobs.dataset_info import describe
 
-    beam = Beam(kvp=kvp, dose_mas=dose, geometry=geometry, scatter=scatter)
+    config = checked(CtDataConfig, {
+        "poses": poses_of(poses), "same_patient": same_patient, "parity": parity,
+        "ct_kvp": kvps_of(ct_kvp, "--ct-kvp"), "size_px": size, "seed": seed, "kvp": kvp,
+        "dose_mas": dose, "geometry": geometry, "scatter": scatter_of(scatter), "blur_mm": blur,
+        "electronic_noise_kev": electronic_noise, "filters_mm": filters_of(filters),
+        "targets": targets, "pair_kvp": pair_of(pair), "target_dose_mas": target_dose,
+    })  # fmt: skip
     with progress_bar("views") as progress:
         dataset = make_from_ct(
-            out, sources, poses=poses, size_px=size, seed=seed, ct_kvp=ct_kvp, beam=beam,
-            progress=progress,
+            out, sources, config, bone_mask=bone_mask, split_file=split_file, address=address,
+            tell=note, progress=progress,
         )  # fmt: skip
     print_result(describe(dataset, with_baselines=False), output_format)
     note(f"next: dexsearch data show {out}")
@@ -98,7 +158,7 @@ def ct(
 @data_app.command(name="import")
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="Folder that holds the three image folders.", metavar="SRC")
+        Path, typer.Argument(help="Folder that holds the image folders.", metavar="SRC")
     ],
     out: OutArgument,
     size: SizeOption = 256,
@@ -107,18 +167,27 @@ def import_(
     ] = None,
     bone_dir: Annotated[Path | None, typer.Option(help="Folder of bone images.")] = None,
     tissue_dir: Annotated[Path | None, typer.Option(help="Folder of soft-tissue images.")] = None,
+    subject_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Finds the patient in a file's name: its one group."),
+    ] = None,
+    split_file: SplitFileOption = None,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
-    """Import pairs of one volume as xray_GAN writes them: x_y_z.npy in three folders.
+    """Import pairs: folders of .npy, PNG, TIFF or DICOM images with the same names.
+
+    Names such as m30_15_45.npy are poses of one volume (xray_GAN's layout).
 
     Example: dexsearch data import xray_gan_output workspace/datasets/imported
     """
-    from dexsearch.jobs.data import describe, import_dataset
+    from dexsearch.jobs.data import import_dataset
+    from dexsearch.jobs.dataset_info import describe
 
     with progress_bar("images") as progress:
         dataset = import_dataset(
             out, source, size_px=size, input_dir=input_dir, bone_dir=bone_dir,
-            tissue_dir=tissue_dir, progress=progress,
+            tissue_dir=tissue_dir, subject_pattern=subject_pattern, split_file=split_file,
+            tell=note, progress=progress,
         )  # fmt: skip
     print_result(describe(dataset, with_baselines=False), output_format)
     note(f"next: dexsearch data show {out}")
@@ -138,7 +207,7 @@ def show(
 
     Example: dexsearch data show workspace/datasets/cohort --out sheet.png
     """
-    from dexsearch.jobs.data import open_named, show_dataset
+    from dexsearch.jobs.dataset_info import open_named, show_dataset
 
     sheet = show_dataset(open_named(dataset, workspace), out, n_images=images)
     print_result(sheet, output_format)
@@ -147,6 +216,9 @@ def show(
 @data_app.command()
 def info(
     dataset: DatasetArgument,
+    write_split: Annotated[
+        Path | None, typer.Option(help="File to write the split to, for --split-file.")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
@@ -154,7 +226,49 @@ def info(
 
     Example: dexsearch data info workspace/datasets/cohort --format json
     """
-    from dexsearch.jobs.data import describe, open_named
+    from dexsearch.jobs.dataset_info import describe, open_named, save_split
 
-    found = describe(open_named(dataset, workspace), with_baselines=True)
+    opened = open_named(dataset, workspace)
+    if write_split is not None:
+        save_split(opened, write_split)
+    print_result(describe(opened, with_baselines=True), output_format)
+
+
+@data_app.command()
+def check(
+    dataset: DatasetArgument,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Read every byte: is each file what was written? Exit code 7 if not.
+
+    Example: dexsearch data check workspace/datasets/cohort
+    """
+    from dexsearch.jobs.dataset_info import check_named
+
+    with progress_bar("bytes") as progress:
+        report = check_named(dataset, workspace, progress=progress)
+    print_result(report, output_format)
+    if not report.ok:
+        raise typer.Exit(7)
+
+
+@data_app.command()
+def weights(
+    dataset: DatasetArgument,
+    pair: PairOption = "60,120",
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to write; otherwise beside the dataset folder.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Search the weights of dual-energy subtraction by what contrast they leave.
+
+    Example: dexsearch data weights workspace/datasets/cohort --pair 80,140
+    """
+    from dexsearch.jobs.dataset_info import open_named
+    from dexsearch.jobs.weights import find_weights
+
+    found = find_weights(open_named(dataset, workspace), out, pair_kvp=pair_of(pair))
     print_result(found, output_format)

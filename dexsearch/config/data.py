@@ -6,10 +6,13 @@ The flags of `dexsearch data` and the YAML's `data.phantom` are these same field
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from dexsearch.config.base import Config, first_problem
 from dexsearch.errors import ConfigurationError
+
+XRAY_GAN_GRID = "xray-gan"
+MOST_POSES = 10_000
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -17,7 +20,7 @@ Filter = Literal["aluminium", "copper", "tin"]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 TubeVoltage = Annotated[float, Field(ge=60, le=140)]
-Poses = Annotated[int, Field(ge=1, le=10_000)] | Literal["xray-gan"]
+Poses = Annotated[int | str, AfterValidator(lambda poses: _number_or_grid(poses))]
 
 
 class ImagingConfig(Config):
@@ -132,6 +135,14 @@ class CtDataConfig(ImagingConfig):
         if self.parity and self.geometry == "cone":
             raise ValueError("parity turns the volume and sums it; use geometry parallel")
         return self
+
+
+def _number_or_grid(poses: int | str) -> int | str:
+    if poses == XRAY_GAN_GRID or (isinstance(poses, int) and 1 <= poses <= MOST_POSES):
+        return poses
+    raise ValueError(
+        f"got {poses!r}; give a number of views from 1 to {MOST_POSES}, or {XRAY_GAN_GRID}"
+    )
 
 
 def checked(model: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:

@@ -73,8 +73,8 @@ def _end_workers(pool: ProcessPoolExecutor) -> None:
 def _start_worker() -> None:
     """Leave Ctrl-C to the parent, use one thread, and end when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Read when a task's code first imports torch: one thread in each process.
-    os.environ["OMP_NUM_THREADS"] = "1"
+    # Read when a task's code first imports torch or numba: one thread in each process.
+    os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dexsearch.cli.data import data_app
-from dexsearch.errors import DataError
+from dexsearch.errors import ConfigurationError, DataError
 
 
 def run(*arguments: object) -> None:
@@ -69,6 +69,62 @@ def test_a_phantom_cohort_is_made_described_and_shown(
         run("phantom", cohort, "--subjects", 3, "--poses", 2, "--size", 32, "--kvp", 80)
     run("show", cohort)
     assert cohort.with_name("cohort.png").is_file()
+
+
+def test_check_says_what_is_wrong_and_leaves_with_7(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("import", source, tmp_path / "out", "--size", 32)
+    run("check", tmp_path / "out")
+    assert "every byte is what was written" in capsys.readouterr().out
+    (tmp_path / "out" / "holdout" / "mask.npy").unlink()
+    assert data_app(["check", str(tmp_path / "out")], standalone_mode=False) == 7
+    assert "holdout/mask.npy" in capsys.readouterr().out
+
+
+def test_info_writes_the_split_for_the_next_dataset(source: Path, tmp_path: Path) -> None:
+    run("import", source, tmp_path / "out", "--size", 32)
+    run("info", tmp_path / "out", "--write-split", tmp_path / "split.json")
+    run(
+        "import", source, tmp_path / "again", "--size", 32, "--split-file", tmp_path / "split.json"
+    )
+    first, again = (
+        json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("out", "again")
+    )
+    assert again["images"] == first["images"]
+    assert again["split_rule"].startswith("from file split.json")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--poses", "many"], "poses: "),
+        (["--pair", "120,60"], "--pair '120,60'"),
+        (["--scatter", "much"], "--scatter 'much'"),
+        (["--filter", "gold=1"], "--filter 'gold=1'"),
+        (["--kvp", "40"], "kvp: got 40.0"),
+        (["--subjects", "2"], "at least 3"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused_before_anything_is_made(
+    tmp_path: Path, flags: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        run("phantom", tmp_path / "out", *flags)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_weights_are_found_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("phantom", tmp_path / "cohort", "--subjects", 3, "--poses", 4, "--size", 64)
+    capsys.readouterr()
+    picture = tmp_path / "weights.png"
+    run("weights", tmp_path / "cohort", "--out", picture, "--format", "json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["found"]["bone_cancelling"] == pytest.approx(
+        found["computed"]["bone_cancelling"], abs=0.03
+    )
+    assert picture.is_file()
 
 
 @pytest.mark.slow

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dexsearch.data.split_file import read_split_file
 from dexsearch.data.splits import split_poses, split_subjects
 from dexsearch.data.store import Dataset, Sample, write_dataset
-from dexsearch.errors import ConfigurationError, DataError
-from dexsearch.jobs.data import (
+from dexsearch.errors import DataError, Interrupted
+from dexsearch.jobs.data import import_dataset
+from dexsearch.jobs.dataset_info import (
+    check_named,
     describe,
-    import_dataset,
-    make_from_ct,
     open_named,
+    save_split,
     show_dataset,
 )
 
@@ -53,6 +55,7 @@ def test_info_holds_counts_split_digest_and_baselines(cohort: Dataset) -> None:
     assert info.split["holdout"] == {"images": 12, "subjects": 1}
     assert info.split["warning"] is None
     assert set(info.baselines or {}) == {"identity_affine", "nearest_pose", "constant"}
+    assert set(info.baselines_whole or {}) == set(info.baselines or {})
     assert all(set(scores) == {"bone", "tissue"} for scores in (info.baselines or {}).values())
     assert {"images", "subjects", "split", "digest", "baselines"} <= set(asdict(info))
 
@@ -71,10 +74,12 @@ def test_one_volume_is_said_to_leak_less_but_not_nothing(tmp_path: Path) -> None
 
 
 def test_views_in_the_guard_bands_are_counted(tmp_path: Path) -> None:
-    dataset = import_dataset(tmp_path / "out", foreign_tree(tmp_path / "src"), size_px=32)
+    dataset = import_dataset(
+        tmp_path / "out", foreign_tree(tmp_path / "src"), size_px=32, tell=print
+    )
     info = describe(dataset, with_baselines=False)
     assert info.split["left_out"] == len(TURNS) - info.images > 0
-    assert f"guard band {info.split['left_out']:>6} images left out" in str(info)
+    assert f"guard band {info.split['left_out']:>6} left out" in str(info)
     assert "leaks less, not nothing" in str(info)
     assert "1 subject," in str(info)
 
@@ -116,12 +121,6 @@ def test_the_contact_sheet_never_shows_the_holdout(cohort: Dataset, tmp_path: Pa
     assert sheet.path.is_file()
 
 
-@pytest.mark.parametrize("poses", ["0", "-3", "many", "1.5", "xray_gan", ""])
-def test_a_wrong_number_of_poses_is_refused(tmp_path: Path, poses: str) -> None:
-    with pytest.raises(ConfigurationError, match="or xray-gan"):
-        make_from_ct(tmp_path / "out", [tmp_path / "ct.nii"], poses=poses, size_px=32)
-
-
 def foreign_tree(source: Path) -> Path:
     y, x = np.mgrid[0:40, 0:36]
     body = (y - 20) ** 2 + (x - 18) ** 2 < 15**2
@@ -132,7 +131,49 @@ def foreign_tree(source: Path) -> Path:
 
 
 def test_an_import_is_a_dataset(tmp_path: Path) -> None:
-    dataset = import_dataset(tmp_path / "out", foreign_tree(tmp_path / "src"), size_px=32)
+    dataset = import_dataset(
+        tmp_path / "out", foreign_tree(tmp_path / "src"), size_px=32, tell=print
+    )
     info = describe(dataset, with_baselines=True)
     assert info.kind == "import"
     assert (info.baselines or {})["identity_affine"]["bone"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_split_that_was_saved_splits_again_the_same(cohort: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "split.json"
+    save_split(cohort, file)
+    split = read_split_file(file, subjects=("a", "bb", "ccc", "dddd"))
+    for subset in ("train", "validation", "holdout"):
+        assert {name for name, found in split.by_subject.items() if found == subset} == set(
+            cohort.manifest.subjects(subset)
+        )
+
+
+def test_a_dataset_is_checked_by_its_name(cohort: Dataset) -> None:
+    workspace = cohort.path.parent.parent
+    assert check_named(Path("cohort"), workspace).ok
+    array = cohort.path / "holdout" / "bone.npy"
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(content)
+    report = check_named(Path("cohort"), workspace)
+    assert not report.ok
+    assert "holdout/bone.npy" in str(report)
+
+
+def test_ctrl_c_during_an_import_keeps_what_is_done(tmp_path: Path) -> None:
+    def interrupt(n_done: int, n_all: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="are kept") as stopped:
+        import_dataset(
+            tmp_path / "out",
+            foreign_tree(tmp_path / "src"),
+            size_px=32,
+            tell=print,
+            progress=interrupt,
+        )
+    assert stopped.value.hint == "the same command continues where it stopped"
+    assert import_dataset(
+        tmp_path / "out", foreign_tree(tmp_path / "src"), size_px=32, tell=print
+    ).path.is_dir()
