@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dexsearch.errors import DataError
 from dexsearch.volumes.axes import centre_lps_mm, orientation_of
-from dexsearch.volumes.dicom_slices import CONVERT_HINT, Slice, series_slices
+from dexsearch.volumes.dicom_slices import CONVERT_HINT, DAMAGE, Slice, series_slices
 from dexsearch.volumes.scan import (
     ScanHeader,
     ScanReader,
@@ -93,7 +93,7 @@ def _pixels(one: Slice) -> NDArray[np.float64]:
     with damage_told(one.file):
         try:
             pixels = pydicom.dcmread(one.file).pixel_array
-        except (AttributeError, NotImplementedError, RuntimeError) as error:
+        except DAMAGE as error:
             raise ValueError(str(error)) from None
         if pixels.shape != (one.rows, one.columns):
             raise ValueError(f"it holds pixels of the shape {times(pixels.shape)}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 
 from dexsearch.errors import DataError
@@ -31,6 +31,13 @@ TAGS = [
     *("ContrastBolusAgent", "ImageType", "KVP", "Modality", "PhotometricInterpretation"),
     *("RescaleType", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SOPClassUID"),
 ]
+DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, AttributeError),
+    *(NotImplementedError, RuntimeError, OverflowError, StructError),
+    BytesLengthException,
+)
+"""What pydicom raises on a broken header."""
+
 NO_AGENT = ("", "none", "no", "n", "without")
 CONVERT_HINT = "export the series again as classic CT images, or convert it with dcm2niix"
 
@@ -89,13 +96,10 @@ def _ct_headers(folder: Path) -> tuple[list[tuple[Path, Dataset]], Counter[str]]
     found: list[tuple[Path, Dataset]] = []
     passed_over: Counter[str] = Counter()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
-        except InvalidDicomError:
+        header = _header(file)
+        if header is None:
             passed_over["files that are not DICOM"] += 1
             continue
-        except (OSError, EOFError, ValueError, KeyError, StructError) as error:
-            raise DataError(f"{file} cannot be read: {error}", hint="copy it again") from None
         kind = str(header.get("SOPClassUID", CT_IMAGE))
         if header.get("Modality") != "CT":
             passed_over[f"DICOM files of modality {header.get('Modality') or 'unknown'}"] += 1
@@ -110,13 +114,26 @@ def _ct_headers(folder: Path) -> tuple[list[tuple[Path, Dataset]], Counter[str]]
     return found, passed_over
 
 
+def _header(file: Path) -> Dataset | None:
+    """Return the tags that are needed, each decoded, or None where the file is not DICOM."""
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
+        for element in (*header.file_meta, *header):  # pydicom decodes when asked
+            str(element.value)
+    except InvalidDicomError:
+        return None
+    except DAMAGE as error:
+        raise DataError(f"{file} cannot be read: {error}", hint="copy the file again") from None
+    return header
+
+
 def _described(uid: str, files: Sequence[tuple[Path, Dataset]]) -> str:
     first = files[0][1]
     description = first.get("SeriesDescription") or "no description"
     kvp = first.get("KVP")
     return (
         f"{uid or 'no UID'}: series {first.get('SeriesNumber') or '?'}, {description}, "
-        f"{len(files)} slices" + (f", {float(kvp):g} kVp" if kvp else "")
+        f"{len(files)} slices" + (f", {kvp:g} kVp" if isinstance(kvp, float) else "")
     )
 
 
@@ -155,15 +172,14 @@ def _refuse_what_is_not_hu_or_not_read(file: Path, header: Dataset) -> None:
             hint=CONVERT_HINT,
         )
     syntax: Any = header.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not syntax.is_encapsulated:
-        return
     try:
-        readable = get_decoder(syntax).is_available
-    except NotImplementedError:
+        readable = not syntax.is_encapsulated or get_decoder(syntax).is_available
+    except (AttributeError, NotImplementedError, ValueError):
         readable = False
     if not readable:
         raise DataError(
-            f"{file} is compressed ({syntax.name}), and no decoder for it is installed",
+            f"{file} has the transfer syntax {getattr(syntax, 'name', None)}, and no decoder for "
+            "it is installed",
             hint="decompress the series with `gdcmconv --raw` or dcmtk, or install pylibjpeg "
             "with pylibjpeg-libjpeg and pylibjpeg-openjpeg",
         )

@@ -68,7 +68,7 @@ class MetaImageReader(ScanReader):
                 f"{path} {error}", hint="convert the series again, with its orientation"
             ) from None
         self._shape = round(shape[0]), round(shape[1]), round(shape[2])
-        first_mm = np.array(self._numbers("offset", "0 0 0"))
+        first_mm = np.array(self._numbers("offset", "0 0 0", n=3))
         self.header = ScanHeader(
             shape=self._orientation.sorted(self._shape),
             spacing_mm=self._orientation.sorted((spacing[0], spacing[1], spacing[2])),

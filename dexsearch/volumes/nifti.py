@@ -1,6 +1,7 @@
 """NIfTI volumes (`.nii`, `.nii.gz`); RAS coordinates inside, as the format has it."""
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,14 @@ from dexsearch.volumes.scan import (
 )
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
+
+DAMAGE = (
+    *(OSError, EOFError, ValueError, zlib.error),
+    nibabel.filebasedimages.ImageFileError,
+    nibabel.spatialimages.HeaderDataError,
+    nibabel.spatialimages.ImageDataError,
+)
+"""What nibabel raises on a broken header."""
 
 
 class NiftiReader(ScanReader):
@@ -61,6 +70,6 @@ class NiftiReader(ScanReader):
 def _open(path: Path) -> SpatialImage:
     try:
         return cast("SpatialImage", nibabel.load(path))
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+    except DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise DataError(f"{path} is not a readable NIfTI file: {reason}") from None

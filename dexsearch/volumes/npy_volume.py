@@ -9,6 +9,7 @@ it they begin at the head, the front and the patient's right, as ours do. `kvp` 
 import json
 import math
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class NpyReader(ScanReader):
         self.path = path
         try:
             self._stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, SyntaxError, TokenError) as error:
             raise DataError(f"{path} is not a readable .npy file: {error}") from None
         if not isinstance(self._stored, np.ndarray) or self._stored.dtype.kind not in "biuf":
             raise DataError(f"{path} holds no numbers", hint="save an array of integers or floats")

@@ -1,5 +1,6 @@
 """A CT as a subject: orientation, cubes, and what is refused."""
 
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -152,6 +153,18 @@ def test_a_voltage_outside_the_tables_or_too_many_are_refused(
     with pytest.raises(ConfigurationError, match=r"ct\.nii: tube voltage") as refusal:
         load_ct(path, kvp=kvp)
     assert "--ct-kvp" in str(refusal.value.hint)
+
+
+def test_reading_a_large_ct_holds_less_than_three_copies_in_floating_point(tmp_path: Path) -> None:
+    hu = np.full((160, 140, 40), -1000, np.int16)
+    hu[20:140, 20:120, :] = 40
+    path = write(tmp_path / "large.nii.gz", hu)
+    load_ct(path, voxel_mm=6.0)
+    tracemalloc.start()
+    load_ct(path, voxel_mm=6.0)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 3 * 4 * hu.size
 
 
 def test_packing_does_not_change_the_digest_and_one_voxel_does(tmp_path: Path) -> None:
