@@ -5,8 +5,9 @@
 Each row is the median of the repeats, in turn over all rows so that a busy machine slows all
 alike; xray_GAN's way (three rotations of a volume and a sum) is timed once. The other projects
 render one volume in a call: half of the work of dexsearch's rows. `mean` is the mean path length
-through soft tissue in the image: equal where the same thing was seen. A project that is not
-installed is named as absent; `pip install nanodrr diffdrr` adds both.
+through soft tissue in the image: equal where the same thing was seen (xray_GAN's image grows to
+hold all of the tilted volume, so there it is a little more). A project that is not installed is
+named as absent; `pip install nanodrr diffdrr` adds both.
 """
 
 import argparse

@@ -44,19 +44,26 @@ class ParityProjector(Projector):
                 f"got geometry {detector.geometry!r}; sums of turned volumes are parallel, so "
                 "choose 'parallel', or another projector"
             )
+        voxel_cm = 0.1 * self._voxel_mm
         first, second = (
-            self._on_detector(turned(volume, pose_deg, outside=0.0).sum(axis=1), detector)
+            on_detector(
+                turned(volume, pose_deg, outside=0.0).sum(axis=1) * voxel_cm,
+                self._voxel_mm,
+                detector,
+            ).astype(np.float32)
             for volume in self._volumes
         )
         return first, second
 
-    def _on_detector(
-        self, image: Float[np.ndarray, "R C"], detector: Detector
-    ) -> NDArray[np.float32]:
-        n = detector.size_px * detector.supersample
-        step = detector.pixel_mm / detector.supersample / self._voxel_mm
-        rows, columns = (resampling_matrix(side, n, step) for side in image.shape)
-        return np.asarray(0.1 * self._voxel_mm * rows @ image @ columns.T, dtype=np.float32)
+
+def on_detector(
+    image: Real[np.ndarray, "H W"], voxel_mm: float, detector: Detector
+) -> Float[np.ndarray, "R C"]:
+    """Bring an image with one pixel per voxel onto a detector's rays, centred; beyond it is 0."""
+    n = detector.size_px * detector.supersample
+    step = detector.pixel_mm / detector.supersample / voxel_mm
+    rows, columns = (resampling_matrix(side, n, step) for side in image.shape)
+    return np.asarray(rows @ image @ columns.T)
 
 
 def turned(

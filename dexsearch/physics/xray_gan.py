@@ -22,8 +22,8 @@ from jaxtyping import Float, Int, Real
 from numpy.typing import NDArray
 from scipy import special
 
-from dexsearch.physics.geometry import Pose
-from dexsearch.physics.parity_projection import TURNED_AXES, turned
+from dexsearch.physics.geometry import Detector, Pose
+from dexsearch.physics.parity_projection import TURNED_AXES, on_detector, turned
 
 AIR_HU = -1000
 WEIGHT_SOFT, WEIGHT_BONE = 0.7, 1.09
@@ -95,6 +95,22 @@ def rotated_shape(shape: tuple[int, int, int], pose_deg: Pose) -> tuple[int, int
         sides[i] = int(cosine * before[0] + sine * before[1] + 0.5)
         sides[j] = int(sine * before[0] + cosine * before[1] + 0.5)
     return sides[0], sides[1], sides[2]
+
+
+def drr_on_detector(
+    drr: Real[np.ndarray, "H W"],
+    *,
+    shape: tuple[int, int, int],
+    voxel_mm: float,
+    pose_deg: Pose,
+    detector: Detector,
+) -> Float[np.ndarray, "R C"]:
+    """Bring a `rotated_sum` onto a detector's rays, as `drr_from_lengths` gives it there.
+
+    Wide pixels average, fine ones interpolate; beyond the turned volume is air.
+    """
+    background = AIR_HU * rotated_shape(shape, pose_deg)[1]
+    return on_detector(drr - background, voxel_mm, detector) + background
 
 
 def drr_from_lengths(
