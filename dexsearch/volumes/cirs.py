@@ -1,8 +1,8 @@
 """A plastic thorax in the manner of the CIRS dynamic thorax phantom that xray_GAN was scanned on.
 
 An elliptic cylinder of plastic water, two lung bores from end to end, a spine with discs and
-cord, six ribs a side, and a spherical target in the left lung. The outer size is the maker's;
-the inner layout follows xray_GAN's published pictures (docs/phantom.md).
+cord, six ribs a side, and a spherical target in the left lung. Sizes and layout follow
+xray_GAN's published pictures, not a data sheet (docs/phantom.md).
 """
 
 import itertools

@@ -20,11 +20,13 @@ from dexsearch.volumes.shapes import (
     draw,
     drawn,
 )
+from dexsearch.volumes.vessels import airways, lung_vessels
 
 PLEURA_MM = 7.0
 """From the ribs' centre lines to the lungs."""
-SIDES = (-1.0, 1.0)
 SLICES_PER_CHUNK = 6
+APEX_MM = 60.0
+"""Height of the lungs' rounded tops; below, the rib cage alone bounds them at the sides."""
 PLACES_MM = 5.0
 """Pitch of the lattice of places for the tumour, whatever the voxel."""
 TEXTURE_MM = 6.0
@@ -36,9 +38,9 @@ def soft_tissue(grid: Grid, anatomy: Anatomy, rng: np.random.Generator) -> NDArr
     """Draw everything that is neither bone nor tumour, as a fraction of ICRU-44 soft tissue."""
     soft = np.zeros(grid.shape, dtype=np.float32)
     paint_body(soft, grid, anatomy, chunk=SLICES_PER_CHUNK)
-    vessels = tuple(_vessels(anatomy, rng))
+    vessels = tuple(lung_vessels(anatomy, rng))
     _paint_lungs(soft, grid, anatomy, vessels, _texture(rng))
-    for gas in _airways(anatomy):
+    for gas in airways(anatomy):
         if (hollow := drawn((gas,), grid)) is not None:
             box, field = hollow
             soft[box] *= 1.0 - coverage(field, grid.voxel_mm)
@@ -97,7 +99,7 @@ def _paint_lungs(
     """Put air with a fine texture, and vessels, where the lungs are."""
     cage = cage_profile(anatomy)
     half = float(cage.half_width_mm.max())
-    top = anatomy.vertebra_mm(0)[0] - 16.0
+    top = anatomy.vertebra_mm(0)[0] - 20.0
     front = float((cage.centre_y_mm - cage.half_depth_mm).min())
     back = float((cage.centre_y_mm + cage.half_depth_mm).max())
     box = grid.box((top, front, -half), (float(cage.z_mm.max()) + 40.0, back, half))
@@ -140,7 +142,7 @@ def _interpolation(places_mm: NDArray[np.float32]) -> NDArray[np.float32]:
 def _pleura(grid: Grid, anatomy: Anatomy) -> Slices:
     """Return the inside of the rib cage, closed by a rounded apex on either side."""
     z, cage = grid.axis_mm(0).astype(np.float64), cage_profile(anatomy)
-    apex = anatomy.vertebra_mm(0)[0] - 12.0
+    apex = anatomy.vertebra_mm(0)[0] - 24.0
     rise = np.clip((z - apex) / 42.0, 0.0, 1.0)
     dome = np.sqrt(rise * (2.0 - rise))
     width = np.interp(z, cage.z_mm, cage.half_width_mm) - PLEURA_MM
@@ -166,19 +168,21 @@ def _dome_mm(x: NDArray[np.float32], anatomy: Anatomy) -> NDArray[np.float32]:
 
 def _apex_mm(x: NDArray[np.float32], anatomy: Anatomy) -> NDArray[np.float32]:
     """Return the height of the lungs' tops along x: highest over the middle of each lung."""
-    inward = np.maximum(40.0 * anatomy.width - np.abs(x), 0.0) / 20.0
-    return np.asarray(anatomy.vertebra_mm(0)[0] - 12.0 + 16.0 * inward**2, np.float32)
+    aside = (np.abs(x) / anatomy.width - 45.0) / 18.0
+    return np.asarray(
+        anatomy.vertebra_mm(0)[0] - 15.0 + np.minimum(10.0 * aside**2, APEX_MM), np.float32
+    )
 
 
 def _mediastinum(anatomy: Anatomy) -> Iterator[Shape]:
     """Yield what lies between the lungs."""
     for level in range(-2, 13):
         start, end = anatomy.vertebra_mm(level), anatomy.vertebra_mm(level + 1)
-        yield Capsule(start, end, (24.0, 24.0, 24.0))
+        yield Capsule(start, end, (21.0, 21.0, 21.0))
         forward = (36.0 if level < 2 else 56.0) * anatomy.depth
         before = (start[0], start[1] - forward, start[2])
         after = (end[0], end[1] - forward, end[2])
-        yield Capsule(before, after, (20.0, forward + 4.0, 22.0))
+        yield Capsule(before, after, (20.0, forward + 4.0, 26.0 if level < 4 else 20.0))
     # The heart lies on the diaphragm, wherever that is.
     heart_z = anatomy.level_mm + anatomy.diaphragm_mm + 18.0 - 46.0 * anatomy.heart
     heart = (heart_z, anatomy.vertebra_mm(7)[1] - 72.0 * anatomy.depth)
@@ -212,53 +216,3 @@ def _great_vessels(anatomy: Anatomy, heart: tuple[float, float]) -> Iterator[Cap
     yield Capsule(
         (top, heart[1] + 16.0, -20.0), (heart[0] - 30.0, heart[1] + 8.0, -26.0), (cava,) * 3
     )
-
-
-def _vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Capsule]:
-    """Yield the trees of vessels that leave both hila, each branch thinner than its parent."""
-    hilum_z, spine_y, _ = anatomy.vertebra_mm(5)
-    for side in SIDES:
-        # The left hilum stands higher than the right.
-        root = np.array([hilum_z + 12.0 - 6.0 * side, spine_y - 44.0 * anatomy.depth, 22.0 * side])
-        hilum = root + np.array([2.0, 2.0, 20.0 * side])
-        yield _rod(root, hilum, 8.5)
-        for angle in np.linspace(-1.35, 1.4, 8):
-            out = np.array([np.sin(angle), rng.normal(0.0, 0.45), side * np.cos(angle)])
-            radius_mm = 4.6 + 1.6 * max(0.0, float(np.sin(angle)))
-            yield from _branch(hilum, out, radius_mm, 30.0 * anatomy.height, rng)
-
-
-def _branch(
-    start: NDArray[np.float64],
-    direction: NDArray[np.float64],
-    radius_mm: float,
-    length_mm: float,
-    rng: np.random.Generator,
-) -> Iterator[Capsule]:
-    direction = direction / np.linalg.norm(direction)
-    end = start + direction * length_mm
-    yield _rod(start, end, radius_mm)
-    if radius_mm > 1.1:
-        for share in (0.76, 0.62):
-            turn = direction + 0.42 * rng.standard_normal(3)
-            yield from _branch(end, turn, share * radius_mm, 0.84 * length_mm, rng)
-
-
-def _rod(start: NDArray[np.float64], end: NDArray[np.float64], radius_mm: float) -> Capsule:
-    (z0, y0, x0), (z1, y1, x1) = start.tolist(), end.tolist()
-    return Capsule((z0, y0, x0), (z1, y1, x1), (radius_mm,) * 3)
-
-
-def _airways(anatomy: Anatomy) -> Iterator[Capsule]:
-    """Yield windpipe, main bronchi and the stomach's gas."""
-    top, fork = anatomy.vertebra_mm(-3), anatomy.vertebra_mm(4)
-    start = (top[0] - 60.0, top[1] - 26.0, top[2])
-    carina = (fork[0] + 4.0, fork[1] - 34.0 * anatomy.depth, fork[2])
-    yield Capsule(start, carina, (8.0, 8.0, 8.0))
-    for side in SIDES:
-        end = (carina[0] + 26.0, carina[1] + 4.0, carina[2] + 30.0 * side)
-        yield Capsule(carina, end, (5.5, 5.5, 5.5))
-    if anatomy.stomach_gas_mm > 0:
-        z = anatomy.level_mm + anatomy.diaphragm_mm + 36.0
-        r = anatomy.stomach_gas_mm
-        yield Capsule((z, -20.0, 52.0), (z + 6.0, -10.0, 72.0), (0.6 * r, r, r))
