@@ -67,6 +67,8 @@ class Exposure:
     def __post_init__(self) -> None:
         """Refuse settings that no tube has."""
         tube_spectrum(self.kvp, filters_mm=dict(self.filters_mm))
+        if len(dict(self.filters_mm)) < len(self.filters_mm):
+            raise ValueError(f"got filters_mm={self.filters_mm!r}; name every material once")
         if not 0 < self.dose_mas < math.inf:
             raise ValueError(f"got dose_mas={self.dose_mas!r}; a dose is above 0 mAs")
         if not 0 <= self.scatter_to_primary < math.inf:
@@ -174,13 +176,10 @@ def _moments(
     energy = quanta * beam.energy_kev / (quanta @ beam.energy_kev)
     variance = energy * beam.energy_kev / (quanta @ beam.energy_kev)
     soft, bone = soft_cm.float().reshape(-1), bone_cm.float().reshape(-1)
-    weights, minus_mu_soft, minus_mu_bone = (
+    minus_mu = np.stack((-beam.mu_soft_per_cm, -beam.mu_bone_per_cm))[..., None]
+    weights, (minus_mu_soft, minus_mu_bone) = (
         torch.from_numpy(values).float().to(soft.device)
-        for values in (
-            np.stack((energy, variance)),
-            -beam.mu_soft_per_cm[:, None],
-            -beam.mu_bone_per_cm[:, None],
-        )
+        for values in (np.stack((energy, variance)), minus_mu)
     )
     moments = soft.new_empty(2, soft.numel())
     with torch.autocast(soft.device.type, enabled=False):

@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from numpy.typing import NDArray
 
 from dexsearch.physics.attenuation import (
@@ -194,3 +195,8 @@ def test_a_tube_voltage_between_tables_is_that_of_spekpy(kvp: float, limit: floa
         for fluence in (mixed, made)
     ]
     assert np.abs(logs[0] - logs[1]).max() < limit
+
+
+def test_a_material_that_is_not_tabulated_is_refused() -> None:
+    with pytest.raises((ValueError, TypeCheckError), match="lead"):
+        mass_attenuation_cm2_per_g("lead", np.array([60.0]))  # type: ignore[arg-type]

@@ -195,6 +195,11 @@ def test_a_filter_that_cannot_be_is_refused() -> None:
         Exposure(filters_mm=(("tin", -1.0),))
 
 
+def test_a_filter_named_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="name every material once"):
+        Exposure(filters_mm=(("tin", 0.1), ("tin", 0.2)))
+
+
 @pytest.mark.parametrize(
     ("per_pixel", "dose", "message"),
     [
