@@ -176,7 +176,8 @@ def import_(
 ) -> None:
     """Import pairs: folders of .npy, PNG, TIFF or DICOM images with the same names.
 
-    Names such as m30_15_45.npy are poses of one volume (xray_GAN's layout).
+    Names such as m30_15_45.npy are poses of one volume (xray_GAN's layout). Else a patient is
+    told by --subject-pattern, the DICOM PatientID, a sub-folder, or each image is one.
 
     Example: dexsearch data import xray_gan_output workspace/datasets/imported
     """

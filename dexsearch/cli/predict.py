@@ -15,7 +15,7 @@ def predict(
         str, typer.Argument(help="name@alias, name/version, name, or a downloaded folder.")
     ],
     image: Annotated[
-        Path, typer.Argument(metavar="IN", help="One image: .npy (log units) or grey .png.")
+        Path, typer.Argument(metavar="IN", help="One image: .npy (log units), PNG, TIFF or DICOM.")
     ],
     output: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder for the images, or PATH/STEM.npy.")

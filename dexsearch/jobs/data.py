@@ -94,26 +94,17 @@ def import_dataset(
     Raises:
         Interrupted: after Ctrl-C; the same command continues.
     """
-    from dexsearch.data.foreign import find_folders, find_pairs
+    from dexsearch.data.foreign import find_folders
     from dexsearch.data.importing import import_pairs
-    from dexsearch.data.split_file import read_split_file
 
     folders = find_folders(source, input_dir=input_dir, bone_dir=bone_dir, tissue_dir=tissue_dir)
-    split = None
-    if split_file is not None:
-        pairs = find_pairs(folders, subject_pattern=subject_pattern).pairs
-        split = read_split_file(
-            split_file,
-            subjects=[pair.subject for pair in pairs],
-            poses=[pair.pose_deg for pair in pairs],
-        )
     with _continuable(path):
         return import_pairs(
             path,
             folders,
             size_px=size_px,
             subject_pattern=subject_pattern,
-            split=split,
+            split=split_file,
             tell=tell,
             progress=progress,
         )

@@ -61,7 +61,7 @@ def predict_image(
 
     Args:
         model: `name@alias`, `name/version`, `name` (its champion), or a package folder.
-        image_path: .npy in the unit of the training inputs, or a grey .png.
+        image_path: .npy in the unit of the training inputs, or a grey .png, .tif or DICOM image.
         output: a folder, where files are named after the input; or a path that ends in .npy or
             .png, which gives the stem of the files' names.
         workspace: where the registry is.
@@ -71,11 +71,13 @@ def predict_image(
         NotRegistered: if the registry holds no such model.
         DataError: if the package or the image cannot be used; nothing is written.
     """
-    from dexsearch.images.reading import read_image
+    from dexsearch.images.reading import read_header, read_image
     from dexsearch.inference.predict import load_predictor
 
     package = _open_model(model, workspace)
     image = read_image(image_path)
+    for warning in read_header(image_path).warnings:
+        tell(f"warning: {image_path.name}: {warning}")
     predictor = load_predictor(package)
     predicted = predictor.predict(_with_units(image, image_path, predictor, tell))
     files = _write(_stem(image_path, output), predicted, predictor)
@@ -105,10 +107,10 @@ def _open_model(model: str, workspace: Path) -> Package:
 def _with_units(
     image: "NDArray[np.float32]", path: Path, predictor: "Predictor", tell: Tell
 ) -> "NDArray[np.float32]":
-    """Give the grey levels of a PNG the scale of the training inputs, where the model needs it."""
+    """Give grey levels the scale of the training inputs, where the model needs it."""
     from dexsearch.inference.predict import match_grey_levels
 
-    if path.suffix.lower() != ".png":
+    if path.suffix.lower() == ".npy":
         _tell_if_strange(image, path, predictor, tell)
         return image
     if predictor.normalization.mode == "per_image":

@@ -76,6 +76,20 @@ def test_a_path_with_suffix_is_a_stem(tmp_path: Path, image: Path) -> None:
     assert done.files[0] == tmp_path / "new" / "mine_bone.npy"
 
 
+def test_grey_levels_of_a_tiff_count_like_those_of_a_png(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "w")
+    levels = np.random.default_rng(1).integers(0, 60_000, (32, 32)).astype(np.uint16)
+    pictures = {}
+    for suffix in (".png", ".tif"):
+        Image.fromarray(levels).save(tmp_path / f"chest{suffix}")
+        pictures[suffix], told = predict(
+            tmp_path / "w", tmp_path / f"chest{suffix}", tmp_path / suffix[1:]
+        )
+        assert any("grey levels have no unit" in line for line in told)
+    png, tif = (read_image(done.files[0]) for done in pictures.values())
+    assert np.array_equal(png, tif)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_grey_levels_of_a_png_are_brought_to_the_training_scale(
     tmp_path: Path, dtype: type[np.unsignedinteger]
