@@ -60,11 +60,16 @@ class PartialFolder:
                 flush_folder(folder)
         self.path.rename(self.final)
         flush_folder(self.final.parent)
-        shutil.rmtree(self.final / WRITING, ignore_errors=True)
+        tidy(self.final)
 
     def discard(self) -> None:
         """Delete the folder, where it has not been finished."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def tidy(final: Path) -> None:
+    """Remove what stays of the writing in a finished folder after a crash at the very end."""
+    shutil.rmtree(final / WRITING, ignore_errors=True)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from dexsearch.data.manifest import (
     Origin,
     as_json_values,
 )
-from dexsearch.data.partial import held_partial
+from dexsearch.data.partial import held_partial, tidy
 from dexsearch.data.samples import Sample
 from dexsearch.data.splits import Split, Subset
 from dexsearch.data.writing import BatchesFrom, build_manifest, disk_faults, write_arrays
@@ -150,6 +150,7 @@ def _same_dataset(path: Path, asked: Origin) -> Dataset:
                 f"asked for {wanted.get(key)!r}",
                 hint="name another OUT, or remove the folder",
             )
+    tidy(path)
     return existing
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -160,7 +160,8 @@ class _ArrayWriter:
     def let_go(self) -> None:
         """Close the files as they are."""
         for stream in self._streams.values():
-            stream.__exit__(Exception, None, None)
+            with suppress(OSError):  # a full disk refuses what is still buffered once more
+                stream.__exit__(Exception, None, None)
 
     def _write(self, sample: Sample) -> JournalEntry:
         if self._layout is None:

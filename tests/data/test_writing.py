@@ -1,6 +1,8 @@
 """A dataset is the same, byte for byte, wherever its writing was interrupted."""
 
+import errno
 import fcntl
+import itertools
 import json
 import os
 import signal
@@ -9,10 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from dexsearch.data.array_stream import ArrayStream
 from dexsearch.data.splits import Split
 from dexsearch.data.store import Dataset, Sample, Tumour, open_dataset, write_dataset
 from dexsearch.errors import DataError, EnvironmentFault
@@ -104,6 +109,53 @@ def test_what_a_crash_tore_is_cut_off_and_made_again(
         journal = partial / ".writing" / "journal"
         journal.write_bytes(journal.read_bytes()[:-30])
     assert contents(write(path, batches_from, split).path) == whole
+
+
+@pytest.mark.slow
+def test_wherever_a_flush_is_interrupted_the_bytes_are_the_same(
+    tmp_path: Path, split: Split, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, n_left = os.fsync, 0
+
+    def interrupted(descriptor: int) -> None:
+        nonlocal n_left
+        n_left -= 1
+        if n_left == 0:
+            raise KeyboardInterrupt
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", interrupted)
+    for n_flushes in itertools.count(1):
+        path = tmp_path / f"cohort-{n_flushes}"
+        n_left = n_flushes
+        try:
+            write(path, batches_from, split)
+        except KeyboardInterrupt:
+            n_left = -1
+            assert contents(write(path, batches_from, split).path) == whole
+        else:
+            break
+    assert n_flushes > 50
+
+
+def test_a_full_disk_keeps_what_is_done(
+    tmp_path: Path, split: Split, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_left = 20
+    append = ArrayStream.append
+
+    def refusing(stream: ArrayStream, image: NDArray[Any]) -> None:
+        nonlocal n_left
+        n_left -= 1
+        if n_left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(stream, image)
+
+    monkeypatch.setattr(ArrayStream, "append", refusing)
+    with pytest.raises(EnvironmentFault, match="No space left on device") as hit:
+        write(tmp_path / "cohort", batches_from, split)
+    assert "free space" in (hit.value.hint or "")
+    assert contents(write(tmp_path / "cohort", batches_from, split).path) == whole
 
 
 def test_a_journal_that_promises_more_than_there_is_is_refused(
