@@ -96,7 +96,7 @@ def build_tables() -> dict[str, Any]:
     for material in COMPOSITIONS:
         arrays[f"mass_attenuation/{material}"] = mass_attenuation_cm2_per_g(material)
     for kvp in TUBE_VOLTAGES_KVP:
-        arrays[f"spectrum/{kvp}"] = fluence_per_cm2_mas(kvp)
+        arrays[f"spectrum/{kvp}"] = fluence_per_cm2_mas(float(kvp))
     about = {
         "density_g_per_cm3": {name: density for name, (density, _) in COMPOSITIONS.items()},
         "mass_fractions": {name: fractions for name, (_, fractions) in COMPOSITIONS.items()},

@@ -203,10 +203,11 @@ def _log_and_slopes(
 
 def _monomials(scaled: Float[Tensor, "2 N"], order: int) -> Float[Tensor, "terms N"]:
     """Return every product of powers up to a total order, the range -1..1 in both variables."""
-    first, second = 2.0 * scaled - 1.0
-    return torch.stack(
-        [first**i * second**j for i in range(order + 1) for j in range(order + 1 - i)]
-    )
+    powers = [torch.ones_like(scaled)]
+    for _ in range(order):
+        powers.append(powers[-1] * (2.0 * scaled - 1.0))
+    pairs = [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
+    return torch.stack([powers[i][0] * powers[j][1] for i, j in pairs])
 
 
 def _chebyshev_points(least: float, most: float) -> Float[Tensor, " points"]:
