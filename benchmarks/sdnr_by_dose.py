@@ -6,11 +6,12 @@ Rows: the single-energy input at 120 kVp; tissue and bone images of 60/120 and 8
 weighted subtraction with the weights of the spectra; soft tissue and bone of the polynomial
 decomposition. A pair's dose is that of the input, shared evenly between its two exposures. Two
 numbers each, defined in `dexsearch.training.sdnr`: quantum-limited / anatomy-limited. Rib:
-against the spaces between ribs, over the lungs. Tumour: against the ring around it. Without
---dataset a phantom subject is seen from the front; with one, a training view whose tumour is known.
+against the spaces between ribs, over the lungs. Tumour: against the ring around it. A phantom
+subject is seen from the front; of a dataset, a training view whose tumour is known.
 """
 
 import argparse
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,32 +133,34 @@ def image_kinds(view: View) -> dict[str, Shot]:
             detector=view.detector, rays_per_pixel=1, rng=torch.Generator().manual_seed(seed),
         )  # fmt: skip
 
-    kinds: dict[str, Shot] = {"input 120 kVp": lambda dose, seed: shot(120.0, dose, seed)}
-    for low_kvp, high_kvp in PAIRS_KVP:
-        low, high = (replace(view.exposure, kvp=kvp) for kvp in (low_kvp, high_kvp))
-        weights, decomposition = cancelling_weights(low, high), fit_decomposition(low, high)
-
-        def pair(
-            dose: float, seed: int, kvp: tuple[float, float] = (low_kvp, high_kvp)
-        ) -> tuple[Tensor, Tensor]:
-            return shot(kvp[0], dose / 2, 2 * seed), shot(kvp[1], dose / 2, 2 * seed + 1)
-
-        name = f"{low_kvp:g}/{high_kvp:g}"
-        kinds |= {
-            f"tissue {name}": lambda dose, seed, pair=pair, w=weights: soft_image(
-                *pair(dose, seed), w.bone_cancelling
-            ),
-            f"bone {name}": lambda dose, seed, pair=pair, w=weights: bone_image(
-                *pair(dose, seed), w.soft_cancelling
-            ),
-            f"basis soft {name}": lambda dose, seed, pair=pair, d=decomposition: d.thickness_cm(
-                *pair(dose, seed)
-            )[0],
-            f"basis bone {name}": lambda dose, seed, pair=pair, d=decomposition: d.thickness_cm(
-                *pair(dose, seed)
-            )[1],
-        }
+    kinds: dict[str, Shot] = {"input 120 kVp": functools.partial(shot, 120.0)}
+    for pair_kvp in PAIRS_KVP:
+        kinds |= pair_kinds(view, pair_kvp, shot)
     return kinds
+
+
+def pair_kinds(
+    view: View, pair_kvp: tuple[float, float], shot: Callable[[float, float, int], Tensor]
+) -> dict[str, Shot]:
+    """Return the images that two exposures together give, by name."""
+    low, high = (replace(view.exposure, kvp=kvp) for kvp in pair_kvp)
+    weights, decomposition = cancelling_weights(low, high), fit_decomposition(low, high)
+
+    def logs(dose: float, seed: int) -> tuple[Tensor, Tensor]:
+        return (
+            shot(pair_kvp[0], dose / 2, 2 * seed),
+            shot(pair_kvp[1], dose / 2, 2 * seed + 1),
+        )
+
+    name = f"{pair_kvp[0]:g}/{pair_kvp[1]:g}"
+    return {
+        f"tissue {name}": lambda dose, seed: soft_image(
+            *logs(dose, seed), weights.bone_cancelling
+        ),
+        f"bone {name}": lambda dose, seed: bone_image(*logs(dose, seed), weights.soft_cancelling),
+        f"basis soft {name}": lambda dose, seed: decomposition.thickness_cm(*logs(dose, seed))[0],
+        f"basis bone {name}": lambda dose, seed: decomposition.thickness_cm(*logs(dose, seed))[1],
+    }
 
 
 def print_table(
@@ -201,10 +204,10 @@ def draw(
                 view.column_px + radius * np.cos(circle), view.row_px + radius * np.sin(circle),
                 color="gold", linewidth=0.9,
             )  # fmt: skip
-            exposures = [kinds[kind](dose, seed) for seed in (1, 2)]
+            one, two = kinds[kind](dose, 1), kinds[kind](dose, 2)
             told = []
             for name, region in regions.items():
-                seen = visibility(*exposures, region, pixel_mm=view.detector.pixel_mm)
+                seen = visibility(one, two, region, pixel_mm=view.detector.pixel_mm)
                 told.append(f"{name} {float(seen.quantum):.1f} / {float(seen.anatomy):.1f}")
             axes.set_xlabel(", ".join(told), fontsize=8)
             if row == 0:
