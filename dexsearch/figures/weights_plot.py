@@ -93,7 +93,7 @@ def _draw_curves(axes: Axes, weights: Sequence[float], curves: Sequence[WeightCu
     axes.set_ylabel("contrast, log units per cm")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, edgecolor="none", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(fontsize=8, edgecolor="none", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
 
 def _draw_images(cells: Sequence[Axes], curve: WeightCurve, mask: NDArray[np.bool_]) -> None:
