@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from dexsearch.physics.attenuation import absorbed_beam
 from dexsearch.physics.detector import SCATTER_SIGMA_MM, Exposure, log_projections
-from dexsearch.physics.projection import Detector
+from dexsearch.physics.geometry import Detector
 
 Lengths = NDArray[np.float32]
 CASES = {

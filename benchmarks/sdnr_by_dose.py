@@ -30,7 +30,8 @@ from dexsearch.physics.dual_energy import (
     fit_decomposition,
     soft_image,
 )
-from dexsearch.physics.projection import Detector, path_lengths_cm
+from dexsearch.physics.geometry import Detector
+from dexsearch.physics.projection import build_projector
 from dexsearch.training.sdnr import Regions, rib_regions, tumour_regions, visibility
 from dexsearch.volumes.phantom import phantom_subject
 
@@ -89,10 +90,8 @@ def phantom_view(index: int, size_px: int) -> View:
     """Project one subject of the phantom cohort from the front."""
     detector = Detector(size_px=size_px, pixel_mm=320.0 / size_px)
     subject = phantom_subject(0, index, voxel_mm=max(1.5, detector.pixel_mm))
-    soft, bone = path_lengths_cm(
-        subject.soft, subject.bone, voxel_mm=subject.voxel_mm,
-        pose_deg=(0.0, 0.0, 0.0), detector=detector,
-    )  # fmt: skip
+    projector = build_projector(subject.soft, subject.bone, voxel_mm=subject.voxel_mm)
+    soft, bone = projector.path_lengths_cm((0.0, 0.0, 0.0), detector)
     if subject.tumour_centre_mm is None or subject.tumour_diameter_mm is None:
         raise SystemExit("this subject has no tumour; choose another --subject")
     row_mm, _, column_mm = subject.tumour_centre_mm

@@ -4,6 +4,7 @@ What takes long to write goes to `partial_beside(path)` and is renamed to `path`
 crash leaves that partial one behind; `remove_orphans` clears it up and spares living writers.
 """
 
+import hashlib
 import os
 import shutil
 import socket
@@ -18,6 +19,12 @@ def write_durably(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     flush_folder(path.parent)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flush_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dexsearch.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from dexsearch.data.splits import Subset
-from dexsearch.data.writing import file_sha256
+from dexsearch.durable import file_sha256
 from dexsearch.errors import DataError
 
 OPEN_SUBSETS: tuple[Subset, ...] = ("train", "validation")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dexsearch.data.foreign import ForeignPair
-from dexsearch.data.writing import file_sha256
+from dexsearch.durable import file_sha256
 
 
 def hash_files(pairs: Sequence[ForeignPair]) -> dict[Path, str]:

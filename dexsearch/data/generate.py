@@ -29,7 +29,7 @@ from dexsearch.physics.poses import cohort_poses, sweep_poses, xray_gan_poses
 from dexsearch.volumes.ct import ct_extent_mm, ct_kvp, ct_name, ct_sha256
 from dexsearch.volumes.phantom import phantom_voxel_mm
 
-THORAX_FIELD_MM = 320.0
+THORAX_FIELD_MM = 360.0
 CIRS_FIELD_MM = 320.0
 CIRS_NAME = "cirs-like"
 POSES_PER_TASK = 20

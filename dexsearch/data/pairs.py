@@ -18,7 +18,7 @@ from dexsearch.config.trial import Task
 from dexsearch.data.manifest import Manifest
 from dexsearch.data.store import Dataset, Subset
 from dexsearch.physics.detector import Exposure
-from dexsearch.physics.projection import Detector
+from dexsearch.physics.geometry import Detector
 
 
 @final

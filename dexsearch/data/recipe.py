@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from dexsearch.data.volume_sources import Volume
 from dexsearch.physics import xray_gan
 from dexsearch.physics.attenuation import Material, effective_attenuation_per_cm
-from dexsearch.physics.geometry import Detector, Pose
-from dexsearch.physics.parity_projection import resampling_matrix
+from dexsearch.physics.geometry import Detector, Pose, pixel_means
 from dexsearch.physics.projection import Projector, build_projector
 from dexsearch.volumes.subject import Subject
 
@@ -67,13 +66,19 @@ def _turned_logs(
     volume: Volume, pose_deg: Pose, detector: Detector
 ) -> tuple[NDArray[np.float64], ...]:
     """Return the log images at the three voltages from its turns, brought onto the detector."""
-    step = detector.pixel_mm / volume.subject.voxel_mm
+    voxel_mm = volume.subject.voxel_mm
     images = []
     for kvp in VOLTAGES:
-        image = xray_gan.log_image(xray_gan.rotated_sum(_hounsfield(volume, kvp), pose_deg))
-        air = float(image.max())
-        rows, columns = (resampling_matrix(n, detector.size_px, step) for n in image.shape)
-        images.append(rows @ (image - air) @ columns.T + air)
+        hu = _hounsfield(volume, kvp)
+        n0, n1, n2 = hu.shape
+        drr = xray_gan.drr_on_detector(
+            xray_gan.rotated_sum(hu, pose_deg),
+            shape=(n0, n1, n2),
+            voxel_mm=voxel_mm,
+            pose_deg=pose_deg,
+            detector=detector,
+        )
+        images.append(xray_gan.log_image(pixel_means(drr, detector.supersample)))
     return tuple(images)
 
 

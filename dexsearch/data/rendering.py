@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dexsearch.data.samples import Sample
 from dexsearch.data.views import Imaging, view_sample
 from dexsearch.data.volume_sources import VolumeSource, load_volume
-from dexsearch.physics.projection import Pose
+from dexsearch.physics.geometry import Pose
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the number of finished images and of all images."""

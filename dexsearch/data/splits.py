@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from dexsearch.errors import DataError
-from dexsearch.physics.projection import beam_axis
+from dexsearch.physics.geometry import beam_axis
 
 Subset = Literal["train", "validation", "holdout"]
 Pose = tuple[float, float, float]

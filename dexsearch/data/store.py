@@ -17,6 +17,7 @@ from typing import Any
 
 from dexsearch import __version__
 from dexsearch.data.dataset import OPEN_SUBSETS, Arrays, Dataset, open_dataset
+from dexsearch.data.describing import build_manifest
 from dexsearch.data.image_info import ImageInfo, Tumour
 from dexsearch.data.manifest import (
     FORMAT,
@@ -29,7 +30,7 @@ from dexsearch.data.manifest import (
 from dexsearch.data.partial import held_partial, tidy
 from dexsearch.data.samples import Sample
 from dexsearch.data.splits import Split, Subset
-from dexsearch.data.writing import BatchesFrom, build_manifest, disk_faults, write_arrays
+from dexsearch.data.writing import BatchesFrom, disk_faults, write_arrays
 from dexsearch.durable import write_durably
 from dexsearch.errors import DataError
 

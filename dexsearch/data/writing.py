@@ -1,18 +1,14 @@
-"""Write the parts of a dataset folder: arrays batch by batch, then the manifest."""
+"""Write the arrays of a dataset folder batch by batch, going on where an earlier run stopped."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from dexsearch.data.array_stream import ArrayStream
 from dexsearch.data.image_info import ImageInfo
 from dexsearch.data.journal import LEFT_OUT, Journal, JournalEntry, LeftOut
-from dexsearch.data.manifest import FORMAT, TARGETS, Manifest, Origin
 from dexsearch.data.partial import PartialFolder
 from dexsearch.data.samples import (
     Layout,
@@ -22,11 +18,8 @@ from dexsearch.data.samples import (
     refuse_unlike,
 )
 from dexsearch.data.splits import SUBSETS, Pose, Split, Subset
-from dexsearch.data.statistics import data_range, mean_and_std
 from dexsearch.durable import flush_folder
 from dexsearch.errors import DataError, EnvironmentFault
-
-__all__ = ["BatchesFrom", "Sample", "Written", "build_manifest", "file_sha256", "write_arrays"]
 
 BatchesFrom = Callable[[int], Iterable[Sequence[Sample]]]
 """Given the number of batches that are on the disk already, yields all later ones in order.
@@ -212,54 +205,3 @@ def _open_stream(path: Path, size_px: tuple[int, int], dtype: str, n_images: int
 
 def _key(info: ImageInfo) -> tuple[str, Pose, str]:
     return info.subject, info.pose_deg, info.name
-
-
-def build_manifest(folder: Path, written: Written, origin: Origin) -> Manifest:
-    """Measure the training arrays as they are stored, hash all files, and return the manifest.
-
-    Raises:
-        DataError: if the training inputs or a target are constant inside the mask.
-    """
-    layout = written.layout
-    names = ("input", "mask", *(name for name in TARGETS if name in layout.arrays))
-    train = {name: np.load(folder / "train" / f"{name}.npy", mmap_mode="r") for name in names}
-    mean, std = mean_and_std(train["input"], train["mask"])
-    ranges = {name: data_range(train[name], train["mask"]) for name in names if name in TARGETS}
-    for name, spread in {"input": std, **ranges}.items():
-        if not spread > 0:
-            raise DataError(
-                f"the {name} images of the training subset are constant inside the mask",
-                hint="check that the right images were given",
-            )
-    files = {
-        f"{subset}/{name}.npy": file_sha256(folder / subset / f"{name}.npy")
-        for subset in SUBSETS
-        for name in layout.arrays
-    }
-    manifest = Manifest(
-        format=FORMAT,
-        kind=origin.kind,
-        digest="",
-        checksum="",
-        size_px=layout.size_px,
-        pixel_mm=origin.pixel_mm,
-        input_mean=mean,
-        input_std=std,
-        data_ranges=ranges,
-        units=origin.units,
-        arrays=layout.arrays,
-        path_lengths=layout.path_lengths,
-        split_rule=origin.split_rule,
-        images=written.images,
-        left_out=written.left_out,
-        files=files,
-        source=origin.source,
-    )
-    identified = replace(manifest, digest=manifest.digest_of_contents)
-    return replace(identified, checksum=identified.checksum_of_contents)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

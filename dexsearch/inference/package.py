@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dexsearch.durable import file_sha256
 from dexsearch.errors import ConfigurationError, DataError
 
 FORMAT = 1
@@ -207,12 +208,6 @@ def copy_package(source: Path, target: Path, *, sha256: str | None = None) -> Pa
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_package(target, sha256=original.sha256)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _take_place(partial: Path, path: Path) -> None:

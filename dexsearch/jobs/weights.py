@@ -180,7 +180,7 @@ def _exposed(dataset: "Dataset", views: list[int], low: "Exposure", high: "Expos
     import torch
 
     from dexsearch.physics.detector import log_projections
-    from dexsearch.physics.projection import Detector
+    from dexsearch.physics.geometry import Detector
 
     soft, bone = (np.asarray(values[views], dtype=np.float32) for values in _lengths_cm(dataset))
     detector = Detector(soft.shape[-1], dataset.manifest.pixel_mm or UNKNOWN_PIXEL_MM)

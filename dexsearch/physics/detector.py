@@ -31,7 +31,7 @@ from torch import Tensor
 
 from dexsearch.physics.attenuation import DetectedBeam, Material, detected_beam, tube_spectrum
 from dexsearch.physics.blurring import blurred
-from dexsearch.physics.projection import Detector
+from dexsearch.physics.geometry import Detector
 
 ScatterPreset = Literal["none", "grid", "no-grid"]
 SCATTER_PRESETS: Mapping[ScatterPreset, float] = MappingProxyType(
@@ -139,30 +139,6 @@ def log_projections(
         energy = _drawn(energy, variance / dose, electronic, rng)
     half_quantum = 0.5 / (float(quanta.sum()) * dose)
     return torch.maximum(energy, half_quantum).log_().neg_()
-
-
-def log_projection(
-    soft_cm: Float[np.ndarray, "rows columns"],
-    bone_cm: Float[np.ndarray, "rows columns"],
-    exposure: Exposure,
-    *,
-    detector: Detector,
-    rng: np.random.Generator | None,
-) -> Float[np.ndarray, "H W"]:
-    """Expose one view of NumPy arrays; see `log_projections`, of which it takes one draw."""
-    soft, bone = (torch.from_numpy(np.asarray(x, np.float32))[None] for x in (soft_cm, bone_cm))
-    generator = None
-    if rng is not None:
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
-    image: NDArray[np.float32] = log_projections(
-        soft,
-        bone,
-        exposure,
-        detector=detector,
-        rays_per_pixel=detector.supersample,
-        rng=generator,
-    )[0].numpy()
-    return image
 
 
 def _moments(

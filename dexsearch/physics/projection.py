@@ -10,39 +10,12 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 
-from dexsearch.physics.geometry import (
-    Detector,
-    Geometry,
-    Pose,
-    Rays,
-    beam_axis,
-    detector_rays,
-    pixel_means,
-    rotation_matrix,
-)
 from dexsearch.physics.parity_projection import ParityProjector
 from dexsearch.physics.projector import Projector, filled_pair
 from dexsearch.physics.torch_projection import TorchProjector
-from dexsearch.physics.validity import ScanEnds
 
-__all__ = [
-    "Detector",
-    "Geometry",
-    "Pose",
-    "Projector",
-    "ProjectorKind",
-    "Rays",
-    "beam_axis",
-    "build_projector",
-    "detector_rays",
-    "path_lengths_cm",
-    "pixel_means",
-    "ray_lengths_cm",
-    "rotation_matrix",
-    "seen_whole",
-]
+__all__ = ["Projector", "ProjectorKind", "build_projector"]
 
 ProjectorKind = Literal["auto", "torch", "fast", "parity"]
 
@@ -90,44 +63,3 @@ def build_projector(
     from dexsearch.physics.fast_projection import FastProjector  # noqa: PLC0415  (extra)
 
     return FastProjector(pair)
-
-
-def ray_lengths_cm(
-    soft: Float[np.ndarray, "D0 D1 D2"],
-    bone: Float[np.ndarray, "D0 D1 D2"],
-    *,
-    voxel_mm: float,
-    pose_deg: Pose,
-    detector: Detector,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the lengths of every ray of one view, in cm; see `Projector`, made for many views."""
-    projector = build_projector(soft, bone, voxel_mm=voxel_mm, kind="torch")
-    return projector.ray_lengths_cm(pose_deg, detector)
-
-
-def path_lengths_cm(
-    soft: Float[np.ndarray, "D0 D1 D2"],
-    bone: Float[np.ndarray, "D0 D1 D2"],
-    *,
-    voxel_mm: float,
-    pose_deg: Pose,
-    detector: Detector,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the mean path lengths of every pixel of one view, in cm; see `ray_lengths_cm`."""
-    projector = build_projector(soft, bone, voxel_mm=voxel_mm, kind="torch")
-    return projector.path_lengths_cm(pose_deg, detector)
-
-
-def seen_whole(
-    soft: Float[np.ndarray, "D0 D1 D2"],
-    bone: Float[np.ndarray, "D0 D1 D2"],
-    *,
-    voxel_mm: float,
-    pose_deg: Pose,
-    detector: Detector,
-) -> NDArray[np.bool_]:
-    """Return the pixels that a longer scan would not change; see `ScanEnds`, made for many views.
-
-    Kept until everything builds a `ScanEnds` once for a volume.
-    """
-    return ScanEnds(soft, bone, voxel_mm).seen_whole(pose_deg, detector)

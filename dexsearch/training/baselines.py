@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dexsearch.data.splits import Pose
 from dexsearch.data.store import Arrays, Dataset, ImageInfo
-from dexsearch.physics.projection import rotation_matrix
+from dexsearch.physics.geometry import rotation_matrix
 from dexsearch.training.affine import AffineFit, fit_affine
 from dexsearch.training.metrics import EROSION_PX, erode, score_images
 

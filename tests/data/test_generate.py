@@ -56,13 +56,13 @@ def test_a_cohort_has_every_subject_in_one_subset(cohort: Dataset) -> None:
 
 
 def test_the_input_is_the_exposure_of_the_targets(cohort: Dataset) -> None:
-    assert cohort.manifest.pixel_mm == pytest.approx(10.0)
+    assert cohort.manifest.pixel_mm == pytest.approx(360 / 32)
     lengths = cohort.path_lengths("train")
     assert lengths is not None
     arrays = cohort.arrays("train")
     soft, bone = (torch.from_numpy(np.array(part, dtype=np.float32)) for part in lengths)
     clean = log_projections(
-        soft, bone, Exposure(), detector=Detector(32, 10.0), rays_per_pixel=1, rng=None
+        soft, bone, Exposure(), detector=Detector(32, 360 / 32), rays_per_pixel=1, rng=None
     )
     noise = (np.array(arrays.input) - clean.numpy())[arrays.mask]
     assert 1e-4 < np.median(np.abs(noise)) < 0.03

@@ -15,8 +15,8 @@ from dexsearch.data.foreign import find_folders
 from dexsearch.data.importing import body_mask, import_pairs
 from dexsearch.data.splits import Pose
 from dexsearch.data.store import Dataset
+from dexsearch.physics.geometry import beam_axis
 from dexsearch.physics.poses import xray_gan_poses
-from dexsearch.physics.projection import beam_axis
 
 VOLUME_PX = (34, 24, 30)  # feet to head, front to back, side to side
 TORSO_PX, BONE_PX = (15.0, 10.0, 13.0), (13.0, 2.0, 2.0)  # half axes

@@ -9,7 +9,7 @@ from dexsearch.data.manifest import PathLengths, as_json_values
 from dexsearch.data.pairs import DevicePathLengths, exposure_of, load_pairs, load_training_data
 from dexsearch.data.store import Dataset
 from dexsearch.physics.detector import Exposure
-from dexsearch.physics.projection import Detector
+from dexsearch.physics.geometry import Detector
 
 CPU = torch.device("cpu")
 

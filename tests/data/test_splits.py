@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from dexsearch.data.splits import SUBSETS, split_poses, split_subjects
 from dexsearch.errors import DataError
+from dexsearch.physics.geometry import Pose, beam_axis
 from dexsearch.physics.poses import sweep_poses, xray_gan_poses
-from dexsearch.physics.projection import Pose, beam_axis
 
 
 @given(n=st.integers(3, 60), seed=st.integers(0, 5))

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from dexsearch.durable import file_sha256
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.inference.package import (
     GeneratorCard,
     Package,
     copy_package,
-    file_sha256,
     open_package,
     write_package,
 )

@@ -13,10 +13,9 @@ from dexsearch.physics.attenuation import DetectedBeam, absorbed_beam
 from dexsearch.physics.detector import (
     SCATTER_PRESETS,
     Exposure,
-    log_projection,
     log_projections,
 )
-from dexsearch.physics.projection import Detector, Geometry
+from dexsearch.physics.geometry import Detector, Geometry
 
 SHAPE = (96, 96)
 DETECTOR = Detector(size_px=96, pixel_mm=2.0)
@@ -76,17 +75,6 @@ def test_a_half_covered_pixel_adds_intensities_not_lengths() -> None:
     )
     np.testing.assert_allclose(pixels[:, 0], -np.log(0.5 + 0.5 * np.exp(-2.0)), rtol=1e-6)
     np.testing.assert_allclose(pixels[:, 1], 2.0, rtol=1e-6)
-
-
-def test_a_view_of_numpy_arrays_is_the_same() -> None:
-    rows = np.linspace(0.0, 20.0, SHAPE[0])
-    lengths = np.broadcast_to(rows[:, None], SHAPE).astype(np.float32)
-    image = log_projection(lengths, 0.1 * lengths, Exposure(), detector=DETECTOR, rng=None)
-    tensor = torch.from_numpy(lengths.copy())[None]
-    (expected,) = log_projections(
-        tensor, 0.1 * tensor, Exposure(), detector=DETECTOR, rays_per_pixel=1, rng=None
-    )
-    np.testing.assert_array_equal(image, expected.numpy())
 
 
 def test_views_and_chunks_do_not_depend_on_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

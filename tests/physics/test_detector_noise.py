@@ -9,7 +9,7 @@ from torch import Tensor
 from dexsearch.physics import detector
 from dexsearch.physics.attenuation import DetectedBeam, absorbed_beam
 from dexsearch.physics.detector import Exposure, log_projections
-from dexsearch.physics.projection import Detector
+from dexsearch.physics.geometry import Detector
 
 N_PIXELS = 40_000
 DETECTOR = Detector(size_px=1, pixel_mm=1.0)

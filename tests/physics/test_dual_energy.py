@@ -17,7 +17,7 @@ from dexsearch.physics.dual_energy import (
     fit_decomposition,
     soft_image,
 )
-from dexsearch.physics.projection import Detector
+from dexsearch.physics.geometry import Detector
 
 PAIRS = [(60.0, 120.0), (80.0, 140.0)]
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dexsearch.physics import projection
 from dexsearch.physics.geometry import Detector, Geometry, Pose, detector_rays, rotation_matrix
 from dexsearch.physics.projection import ProjectorKind, build_projector
 
@@ -208,18 +207,6 @@ def test_an_empty_volume_casts_nothing(kind: ProjectorKind) -> None:
     projector = build_projector(empty, empty, voxel_mm=1.0, kind=kind)
     lengths = projector.ray_lengths_cm((10.0, 0.0, 30.0), Detector(size_px=8, pixel_mm=1.0))
     assert not np.any(lengths)
-
-
-def test_the_projection_of_one_view_is_that_of_a_projector() -> None:
-    volume = voxels("sphere")
-    detector = Detector(size_px=12, pixel_mm=5.0)
-    lengths = projection.path_lengths_cm(
-        volume, 0 * volume, voxel_mm=VOXEL_MM, pose_deg=POSES[1], detector=detector
-    )
-    expected = build_projector(
-        volume, 0 * volume, voxel_mm=VOXEL_MM, kind="torch"
-    ).path_lengths_cm(POSES[1], detector)
-    np.testing.assert_array_equal(lengths, expected)
 
 
 @pytest.mark.gpu

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from dexsearch.physics.geometry import Detector, Geometry, Pose
 from dexsearch.physics.projection import build_projector
-from dexsearch.physics.projection import seen_whole as seen_whole_once
 from dexsearch.physics.validity import ScanEnds
 
 VOXEL_MM = 3.0
@@ -92,13 +91,3 @@ def test_holes_in_the_last_slice_are_body() -> None:
         for volume in (hollow, filled)
     )
     np.testing.assert_array_equal(a, b)
-
-
-def test_asking_once_is_asking_the_ends_of_the_scan() -> None:
-    volume, detector = cylinder(20), Detector(size_px=24, pixel_mm=5.0)
-    np.testing.assert_array_equal(
-        seen_whole_once(
-            volume, 0 * volume, voxel_mm=VOXEL_MM, pose_deg=POSES[1], detector=detector
-        ),
-        ScanEnds(volume, 0 * volume, VOXEL_MM).seen_whole(POSES[1], detector),
-    )

@@ -10,7 +10,7 @@ import torch
 from dexsearch.config.trial import ExposureConfig, TrialConfig, trial_config
 from dexsearch.data.pairs import DevicePathLengths, TrainingData
 from dexsearch.physics.detector import Exposure, log_projections
-from dexsearch.physics.projection import Detector
+from dexsearch.physics.geometry import Detector
 from dexsearch.training.augmentation import FreshExposures, StoredInputs
 from dexsearch.training.loop import EpochRecord, train
 from dexsearch.training.normalization import Normalization

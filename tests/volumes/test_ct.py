@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dexsearch.errors import ConfigurationError, DataError
-from dexsearch.physics.projection import Detector, path_lengths_cm
+from dexsearch.physics.geometry import Detector
+from dexsearch.physics.projection import build_projector
 from dexsearch.volumes.ct import ct_contrast_agent, ct_extent_mm, ct_kvp, ct_sha256, load_ct
 
 
@@ -179,13 +180,8 @@ def test_packing_does_not_change_the_digest_and_one_voxel_does(tmp_path: Path) -
 
 def test_a_real_ct_seen_from_the_front_is_a_chest(shared_data: Path) -> None:
     subject = load_ct(shared_data / "ct" / "cptac_pda_c3n00249_chest_ct_3mm.nii.gz")
-    soft, bone = path_lengths_cm(
-        subject.soft,
-        subject.bone,
-        voxel_mm=subject.voxel_mm,
-        pose_deg=(0.0, 0.0, 0.0),
-        detector=Detector(size_px=64, pixel_mm=6.0),
-    )
+    projector = build_projector(subject.soft, subject.bone, voxel_mm=subject.voxel_mm)
+    soft, bone = projector.path_lengths_cm((0.0, 0.0, 0.0), Detector(size_px=64, pixel_mm=6.0))
     spine = bone[20:44].mean(axis=0)
     assert abs(int(spine.argmax()) - 32) < 5
     assert 0.5 < spine.max() < 3.0

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dexsearch.physics.projection import Detector, path_lengths_cm
+from dexsearch.physics.geometry import Detector
+from dexsearch.physics.projection import build_projector
 from dexsearch.volumes.anatomy import draw_anatomy
 from dexsearch.volumes.organs import soft_tissue, tumour_shapes
 from dexsearch.volumes.outline import outline
@@ -22,13 +23,8 @@ def subjects() -> list[Subject]:
 
 
 def front_view(subject: Subject) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return path_lengths_cm(
-        subject.soft,
-        subject.bone,
-        voxel_mm=subject.voxel_mm,
-        pose_deg=FRONT,
-        detector=Detector(size_px=64, pixel_mm=5.0),
-    )
+    projector = build_projector(subject.soft, subject.bone, voxel_mm=subject.voxel_mm)
+    return projector.path_lengths_cm(FRONT, Detector(size_px=64, pixel_mm=5.0))
 
 
 def test_the_same_seed_gives_the_same_subject(subjects: list[Subject]) -> None:
