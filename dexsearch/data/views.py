@@ -41,7 +41,7 @@ TargetKind = Literal["basis", "wls", "xray-gan"]
 UNITS = {
     "basis": {"input": "-ln(I/I0)", "bone": "cm", "tissue": "cm"},
     "wls": {"input": "-ln(I/I0)", "bone": "w_s p_low - p_high", "tissue": "p_high - w_b p_low"},
-    "xray-gan": dict.fromkeys(("input", "bone", "tissue"), "10 ln(sum of HU / its maximum)"),
+    "xray-gan": dict.fromkeys(("input", "bone", "tissue"), "10 ln(s / max s)"),
 }
 
 
