@@ -3,6 +3,7 @@
 The flags of `dexsearch data` and the YAML's `data.phantom` are these same fields.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -99,17 +100,34 @@ class PhantomDataConfig(ImagingConfig):
     preset: Literal["thorax", "cirs-like"] = "thorax"
     """`thorax`: adults that differ; `cirs-like`: the one plastic phantom of xray_GAN's kind."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_plastic_body(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("preset") == "cirs-like":
+            return {"subjects": 1, **values}
+        return values
+
     @model_validator(mode="after")
     def _subjects_fit_the_preset(self) -> Self:
         if self.preset == "thorax" and self.subjects < 3:
             raise ValueError(
                 f"subjects={self.subjects} cannot be split by subject; give at least 3"
             )
-        if self.preset == "cirs-like" and "subjects" in self.model_fields_set:
+        if self.preset == "cirs-like" and self.subjects != 1:
             raise ValueError(
                 f"subjects={self.subjects}, but the cirs-like phantom is one body; leave it out"
             )
         return self
+
+    @property
+    def folder_name(self) -> str:
+        """A name for the dataset that tells what differs; settings off their default by a hash."""
+        name = f"phantom-{self.subjects}x{self.poses}-{self.size_px}px-seed{self.seed}"
+        named = {"subjects", "poses", "size_px", "seed"}
+        others = self.model_dump_json(exclude_defaults=True, exclude=named)
+        if others == "{}":
+            return name
+        return f"{name}-{hashlib.sha256(others.encode()).hexdigest()[:8]}"
 
 
 class CtDataConfig(ImagingConfig):

@@ -201,8 +201,7 @@ def _dataset_path(space: SearchSpace, workspace: Path) -> Path:
     """Return the folder of the data: in the workspace, else from the current folder."""
     phantom, path = space.data.phantom, space.data.path
     if phantom is not None:
-        size = f"{phantom.subjects}x{phantom.poses}-{phantom.size_px}px-seed{phantom.seed}"
-        return workspace / "datasets" / f"phantom-{size}"
+        return workspace / "datasets" / phantom.folder_name
     if path is None:
         raise ConfigurationError("the space names no data; give 'phantom' or 'path'")
     return workspace / path if (workspace / path).exists() or not path.exists() else path

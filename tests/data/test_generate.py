@@ -181,6 +181,21 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: 
         like(SMALL, **settings)
 
 
+def test_settings_that_make_other_images_make_other_folders() -> None:
+    plain = PhantomDataConfig()
+    assert plain.folder_name == "phantom-32x40-64px-seed0"
+    names = {
+        like(plain, **change).folder_name for change in ({}, {"kvp": 80.0}, {"dose_mas": 1.0})
+    }
+    assert len(names) == 3
+
+
+def test_the_plastic_phantom_is_one_body_however_often_it_is_validated() -> None:
+    cirs = PhantomDataConfig(preset="cirs-like")
+    assert cirs.subjects == 1
+    assert PhantomDataConfig.model_validate(cirs.model_dump()) == cirs
+
+
 def test_two_cts_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="different names"):
         generate_ct(
