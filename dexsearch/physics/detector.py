@@ -113,8 +113,8 @@ def log_projections(
 
     Returns:
         The log projections. I0 is the unscattered open field of the view's own dose, so scatter
-        lowers the result; signals below half a mean quantum are held there, so that it stays
-        finite. Without gradients.
+        lowers the result; noisy signals below half a mean quantum are held there, so that it
+        stays finite. Without gradients.
 
     Raises:
         ValueError: if shapes, rays per pixel or devices do not fit, a length is not finite, or a
@@ -137,8 +137,9 @@ def log_projections(
     if rng is not None:
         electronic = exposure.electronic_noise_kev / (open_kev * dose)
         energy = _drawn(energy, variance / dose, electronic, rng)
-    half_quantum = 0.5 / (float(quanta.sum()) * dose)
-    return torch.maximum(energy, half_quantum).log_().neg_()
+        half_quantum = 0.5 / (float(quanta.sum()) * dose)
+        energy = torch.maximum(energy, half_quantum)
+    return energy.clamp_min(torch.finfo(energy.dtype).tiny).log_().neg_()
 
 
 def _moments(

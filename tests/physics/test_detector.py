@@ -103,6 +103,18 @@ def test_a_projection_is_that_of_all_1_kev_bins(kvp: float) -> None:
     )
 
 
+def test_a_clean_image_does_not_depend_on_the_dose() -> None:
+    soft = torch.full((1, 4, 4), 30.0)
+    images = [
+        log_projections(
+            soft, soft / 6, Exposure(kvp=60.0, dose_mas=dose), detector=DETECTOR,
+            rays_per_pixel=1, rng=None,
+        )
+        for dose in (1e-6, 100.0)
+    ]  # fmt: skip
+    torch.testing.assert_close(*images, rtol=1e-5, atol=0.0)
+
+
 def test_half_precision_around_it_costs_no_accuracy() -> None:
     plain = expose(20.0, 1.0, scatter_to_primary=0.5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
