@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dexsearch.data.manifest import MANIFEST_NAME, Manifest, read_manifest
+from dexsearch.data.manifest import EDGES, MANIFEST_NAME, Manifest, read_manifest
 from dexsearch.data.splits import Subset
 from dexsearch.durable import file_sha256
 from dexsearch.errors import DataError
@@ -83,6 +83,14 @@ class Dataset:
         if names is None:
             return None
         return self._load(subset, names.soft), self._load(subset, names.bone)
+
+    def edges(self, subset: Subset) -> NDArray[np.float16] | None:
+        """Map what edges within a pixel let through, see `manifest.EDGES`; None where not stored.
+
+        Raises:
+            DataError: as `path_lengths`.
+        """
+        return self._load(subset, EDGES) if EDGES in self.manifest.arrays else None
 
     def check_files(self) -> None:
         """Compare the training and validation files, and the manifest, with its hashes.

@@ -17,6 +17,9 @@ FORMAT = 2
 MANIFEST_NAME = "manifest.json"
 TARGETS = ("bone", "tissue")
 PATH_LENGTH_ARRAYS = ("soft_cm", "bone_cm")
+EDGES = "edges"
+"""How much lower the clean input is than an exposure of the stored, mean path lengths: what edges
+within a pixel let through, in log units (exponential edge gradient)."""
 
 ArrayType = Literal["float32", "float16", "bool"]
 

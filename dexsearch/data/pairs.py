@@ -25,9 +25,16 @@ from dexsearch.physics.geometry import Detector
 class DevicePathLengths:
     """Path lengths of one subset; on the device, as float16 in cm, from the first use on."""
 
-    def __init__(self, soft_cm: NDArray[Any], bone_cm: NDArray[Any], device: torch.device) -> None:
+    def __init__(
+        self,
+        soft_cm: NDArray[Any],
+        bone_cm: NDArray[Any],
+        device: torch.device,
+        *,
+        edges: NDArray[Any] | None = None,
+    ) -> None:
         """Remember the arrays (N H W, memory maps as a rule); nothing is read yet."""
-        self._soft_cm, self._bone_cm = soft_cm, bone_cm
+        self._soft_cm, self._bone_cm, self._edges = soft_cm, bone_cm, edges
         self._device = device
 
     @functools.cached_property
@@ -39,6 +46,13 @@ class DevicePathLengths:
     def bone_cm(self) -> Float[Tensor, "N H W"]:
         """The same through cortical bone."""
         return _to_device(self._bone_cm.astype(np.float16), self._device)
+
+    @functools.cached_property
+    def edges(self) -> Float[Tensor, "N H W"] | None:
+        """How much lower an exposure is for the edges within its pixels, in log units."""
+        if self._edges is None:
+            return None
+        return _to_device(self._edges.astype(np.float16), self._device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +106,9 @@ def load_pairs(
         input=_to_device(arrays.input[:, None], device),
         target=_to_device(target, device),
         mask=_to_device(arrays.mask[:, None], device),
-        path_lengths=None if lengths is None else DevicePathLengths(*lengths, device),
+        path_lengths=None
+        if lengths is None
+        else DevicePathLengths(*lengths, device, edges=dataset.edges(subset)),
     )
 
 

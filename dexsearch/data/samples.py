@@ -9,12 +9,20 @@ from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter
 
 from dexsearch.data.image_info import ImageInfo, Tumour, image_label
-from dexsearch.data.manifest import PATH_LENGTH_ARRAYS, TARGETS, ArrayType, PathLengths
+from dexsearch.data.manifest import (
+    EDGES,
+    PATH_LENGTH_ARRAYS,
+    TARGETS,
+    ArrayType,
+    PathLengths,
+)
 from dexsearch.data.splits import Pose
 from dexsearch.errors import DataError
 
 SCORED_MARGIN_PX = 5
 """Masked scores look this far inside the mask; equal to `training.metrics.EROSION_PX`."""
+
+OPTIONAL_ARRAYS = (*TARGETS, *PATH_LENGTH_ARRAYS, EDGES)
 
 LARGEST_PATH_LENGTH = 60_000.0
 """What float16 holds, rounded down."""
@@ -33,6 +41,8 @@ class Sample:
         mask: where the body is; scores and statistics look nowhere else.
         soft_cm: clean path length of soft tissue, where `tissue` is not that already.
         bone_cm: clean path length of bone, where `bone` is not that already.
+        edges: what edges within a pixel let through, see `manifest.EDGES`; None where there is
+            one ray a pixel, or none is known.
         tumour: where a known tumour lies in this view.
         name: of the image where its pose alone does not name it.
     """
@@ -47,6 +57,7 @@ class Sample:
     bone_cm: NDArray[np.float32] | None = None
     tumour: Tumour | None = None
     name: str = ""
+    edges: NDArray[np.float32] | None = None
 
     @property
     def info(self) -> ImageInfo:
@@ -83,7 +94,8 @@ def layout_of(sample: Sample, units: Mapping[str, str]) -> Layout:
     """Return the layout of the dataset that begins with `sample`.
 
     Path lengths are `soft_cm` and `bone_cm` where the sample has them, else the targets where
-    both are in cm. Path lengths are stored as float16, everything else as float32 (mask: bool).
+    both are in cm. Path lengths and edges are stored as float16, everything else as float32
+    (mask: bool).
 
     Raises:
         DataError: on a sample without a target, or with one path length alone.
@@ -92,14 +104,14 @@ def layout_of(sample: Sample, units: Mapping[str, str]) -> Layout:
         raise DataError(
             f"image {sample.label}: expected rows and columns, got {sample.input.shape}"
         )
-    given = [name for name in (*TARGETS, *PATH_LENGTH_ARRAYS) if sample.image(name) is not None]
+    given = [name for name in OPTIONAL_ARRAYS if sample.image(name) is not None]
     if not set(given) & set(TARGETS):
         raise DataError(
             f"image {sample.label} has neither a bone nor a tissue image",
             hint="give at least one of the two",
         )
     lengths = _path_lengths(sample, given, units)
-    halved = {lengths.soft, lengths.bone} if lengths else set()
+    halved = {EDGES, lengths.soft, lengths.bone} if lengths else {EDGES}
     arrays: dict[str, ArrayType] = {"input": "float32"}
     arrays |= {name: "float16" if name in halved else "float32" for name in given}
     arrays["mask"] = "bool"
@@ -126,7 +138,7 @@ def refuse_unlike(sample: Sample, layout: Layout) -> None:
     Raises:
         DataError: naming the image, the array and what is wrong.
     """
-    for name in (*TARGETS, *PATH_LENGTH_ARRAYS):
+    for name in OPTIONAL_ARRAYS:
         if (sample.image(name) is not None) != (name in layout.arrays):
             state = "a" if name not in layout.arrays else "no"
             raise DataError(

@@ -5,6 +5,7 @@
     DATASET/{train,validation,holdout}/{bone,tissue}.npy     float16 where they are path lengths
     DATASET/{train,validation,holdout}/mask.npy        bool N H W, the body
     DATASET/{train,validation,holdout}/{soft_cm,bone_cm}.npy float16, where not the targets
+    DATASET/{train,validation,holdout}/edges.npy       float16, where a pixel has several rays
 
 While it is written, the folder is called DATASET.partial; the same request continues there. The
 hold-out is in files of its own, so that a search can run where they are not.

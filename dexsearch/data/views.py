@@ -99,6 +99,7 @@ def view_sample(volume: Volume, pose_deg: Pose, imaging: Imaging, *, seed: int) 
     subject, detector = volume.subject, imaging.detector
     soft, bone = volume.lengths.ray_lengths_cm(pose_deg, detector)
     soft_cm, bone_cm = (pixel_means(rays, detector.supersample) for rays in (soft, bone))
+    edges = None
     if imaging.targets == "xray-gan":
         images = recipe_view(volume, pose_deg, detector)
     else:
@@ -108,6 +109,8 @@ def view_sample(volume: Volume, pose_deg: Pose, imaging: Imaging, *, seed: int) 
             _exposed(rays, imaging.exposure, detector, noise.stream(0)),
             *_targets(rays, (soft_cm, bone_cm), imaging, noise),
         )
+        if detector.supersample > 1:
+            edges = _edges(rays, (soft_cm, bone_cm), imaging.exposure, detector)
     keep_lengths = imaging.targets != "xray-gan" and not imaging.lengths_are_targets
     whole = volume.ends.seen_whole(pose_deg, detector)
     return Sample(
@@ -119,6 +122,7 @@ def view_sample(volume: Volume, pose_deg: Pose, imaging: Imaging, *, seed: int) 
         mask=(soft_cm + bone_cm > BODY_ABOVE_CM) & whole,
         soft_cm=soft_cm if keep_lengths else None,
         bone_cm=bone_cm if keep_lengths else None,
+        edges=edges,
         tumour=_tumour(subject, pose_deg, detector),
     )
 
@@ -145,6 +149,18 @@ def _exposed(
         *rays, exposure, detector=detector, rays_per_pixel=detector.supersample, rng=rng
     )
     return np.asarray(image[0].numpy(), dtype=np.float32)
+
+
+def _edges(
+    rays: tuple[torch.Tensor, torch.Tensor],
+    means_cm: tuple[Image, Image],
+    exposure: Exposure,
+    detector: Detector,
+) -> Image:
+    """Return how much lower the exposure of all rays is than that of their mean lengths."""
+    soft, bone = (torch.from_numpy(length)[None] for length in means_cm)
+    smooth = log_projections(soft, bone, exposure, detector=detector, rays_per_pixel=1, rng=None)
+    return _image(smooth[0]) - _exposed(rays, exposure, detector, None)
 
 
 def _targets(

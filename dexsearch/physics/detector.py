@@ -139,7 +139,7 @@ def log_projections(
         energy = _drawn(energy, variance / dose, electronic, rng)
         half_quantum = 0.5 / (float(quanta.sum()) * dose)
         energy = torch.maximum(energy, half_quantum)
-    return energy.clamp_min(torch.finfo(energy.dtype).tiny).log_().neg_()
+    return torch.clamp(energy, min=torch.finfo(energy.dtype).tiny).log_().neg_()
 
 
 def _moments(

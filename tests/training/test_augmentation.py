@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,25 +96,22 @@ def test_many_exposures_tend_to_the_clean_image(data: TrainingData) -> None:
     shots = torch.stack([exposures.expose(FEW, epoch=k, number=0) for k in range(200)])
     noise = shots.std(dim=0)
     off = (shots.mean(dim=0) - clean_images(data)).abs()
-    near = off < 6 * noise / 200**0.5 + 1e-3
-    assert near.float().mean() > 0.98, "the rest was dark in the stored image, as edges are"
-    assert (off < 5 * noise).all()
+    assert (off < 6 * noise / 200**0.5 + 1e-3).all()
     assert noise.min() > 0
 
 
-def test_a_fresh_exposure_is_dark_where_an_edge_darkened_the_stored_one(
+def test_a_fresh_exposure_lets_as_much_through_at_edges_as_the_stored_one(
     data: TrainingData,
 ) -> None:
-    inputs = data.train.input.clone()
-    inputs[:, :, 10:14, 10:14] -= 0.5
-    edged = dataclasses.replace(data, train=dataclasses.replace(data.train, input=inputs))
+    bone, tissue = (data.train.target[:, channel].numpy() for channel in (0, 1))
+    edges = np.zeros_like(bone)
+    edges[:, 10:14, 10:14] = 0.5
+    lengths = DevicePathLengths(tissue, bone, CPU, edges=edges)
+    edged = dataclasses.replace(data, train=dataclasses.replace(data.train, path_lengths=lengths))
     difference = fresh(data).expose(FEW, epoch=1, number=0) - fresh(edged).expose(
         FEW, epoch=1, number=0
     )
-    inside = difference[:, 10:14, 10:14]
-    assert inside.mean() == pytest.approx(0.5, abs=0.02)
-    difference[:, 10:14, 10:14] = 0
-    assert not difference.any()
+    np.testing.assert_allclose(difference.numpy(), edges[FEW], atol=1e-6)
 
 
 def test_dose_jitter_makes_some_images_noisier_than_others(data: TrainingData) -> None:
