@@ -21,11 +21,9 @@ from dexsearch.cli.imaging import (
     SplitFileOption,
     TargetDoseOption,
     TargetsOption,
-    filters_of,
+    config_values,
     kvps_of,
     pair_of,
-    poses_of,
-    scatter_of,
 )
 from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
 from dexsearch.cli.output import note, print_result, progress_bar
@@ -71,17 +69,12 @@ def phantom(
 
     Example: dexsearch data phantom workspace/datasets/cohort --subjects 32 --poses 40
     """
+    values = {**config_values(locals()), "subjects": subjects, "preset": preset}
     from dexsearch.config.data import PhantomDataConfig, checked
     from dexsearch.jobs.data import make_phantom
     from dexsearch.jobs.dataset_info import describe
 
-    config = checked(PhantomDataConfig, {
-        "subjects": subjects, "poses": poses_of(poses), "preset": preset, "size_px": size,
-        "seed": seed, "kvp": kvp, "dose_mas": dose, "geometry": geometry,
-        "scatter": scatter_of(scatter), "blur_mm": blur, "electronic_noise_kev": electronic_noise,
-        "filters_mm": filters_of(filters), "targets": targets,
-        "pair_kvp": pair_of(pair), "target_dose_mas": target_dose,
-    })  # fmt: skip
+    config = checked(PhantomDataConfig, values)
     with progress_bar("views") as progress:
         dataset = make_phantom(
             out, config, split_file=split_file, address=address, progress=progress
@@ -135,17 +128,17 @@ def ct(
 
     Example: dexsearch data ct chest.nii.gz workspace/datasets/chest --poses 120
     """
+    values = {
+        **config_values(locals()),
+        "same_patient": same_patient,
+        "parity": parity,
+        "ct_kvp": kvps_of(ct_kvp, "--ct-kvp"),
+    }
     from dexsearch.config.data import CtDataConfig, checked
     from dexsearch.jobs.data import make_from_ct
     from dexsearch.jobs.dataset_info import describe
 
-    config = checked(CtDataConfig, {
-        "poses": poses_of(poses), "same_patient": same_patient, "parity": parity,
-        "ct_kvp": kvps_of(ct_kvp, "--ct-kvp"), "size_px": size, "seed": seed, "kvp": kvp,
-        "dose_mas": dose, "geometry": geometry, "scatter": scatter_of(scatter), "blur_mm": blur,
-        "electronic_noise_kev": electronic_noise, "filters_mm": filters_of(filters),
-        "targets": targets, "pair_kvp": pair_of(pair), "target_dose_mas": target_dose,
-    })  # fmt: skip
+    config = checked(CtDataConfig, values)
     with progress_bar("views") as progress:
         dataset = make_from_ct(
             out, sources, config, bone_mask=bone_mask, split_file=split_file, address=address,

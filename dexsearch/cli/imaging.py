@@ -1,7 +1,8 @@
 """Flags of `data phantom` and `data ct` that say how views are made; see `config.data`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -54,6 +55,25 @@ AddressOption = Annotated[
 ]
 
 
+def config_values(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a data configuration from a command's arguments by their names."""
+    return {
+        "poses": poses_of(flags["poses"]),
+        "size_px": flags["size"],
+        "seed": flags["seed"],
+        "kvp": flags["kvp"],
+        "dose_mas": flags["dose"],
+        "geometry": flags["geometry"],
+        "scatter": scatter_of(flags["scatter"]),
+        "blur_mm": flags["blur"],
+        "electronic_noise_kev": flags["electronic_noise"],
+        "filters_mm": filters_of(flags["filters"]),
+        "targets": flags["targets"],
+        "pair_kvp": pair_of(flags["pair"]),
+        "target_dose_mas": flags["target_dose"],
+    }
+
+
 def poses_of(text: str | None) -> int | str | None:
     """Return a number of views, or the name of a grid; the configuration checks it."""
     return int(text) if text is not None and text.isdigit() else text
@@ -83,11 +103,16 @@ def filters_of(texts: list[str] | None) -> dict[str, float]:
     for text in texts or []:
         metal, _, thickness = text.partition("=")
         try:
-            filters[FILTERS[metal]] = float(thickness)
+            material, mm = FILTERS[metal], float(thickness)
         except (KeyError, ValueError):
             raise ConfigurationError(
                 f"got --filter {text!r}; give al, cu or sn and millimetres, such as cu=0.1"
             ) from None
+        if material in filters:
+            raise ConfigurationError(
+                f"got --filter {metal} twice; add the thicknesses up and give each metal once"
+            )
+        filters[material] = mm
     return filters
 
 

@@ -15,11 +15,23 @@ from dexsearch.errors import ConfigurationError
 XRAY_GAN_GRID = "xray-gan"
 MOST_POSES = 10_000
 
+EXPOSURE_KEYS = (
+    "geometry",
+    "kvp",
+    "dose_mas",
+    "scatter",
+    "blur_mm",
+    "electronic_noise_kev",
+    "filters_mm",
+    "pair_kvp",
+    "target_dose_mas",
+)
+
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 Filter = Literal["aluminium", "copper", "tin"]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Dose = Annotated[float, Field(ge=1e-4, le=1e4)]
+Millimetres = Annotated[float, Field(ge=0, le=50)]
 TubeVoltage = Annotated[float, Field(ge=60, le=140)]
 Poses = Annotated[int | str, AfterValidator(lambda poses: _number_or_grid(poses))]
 
@@ -36,19 +48,19 @@ class ImagingConfig(Config):
     kvp: TubeVoltage = 120.0
     """Tube voltage of the input images."""
 
-    dose_mas: Positive = 0.1
+    dose_mas: Dose = 0.1
     """Tube current times time of one view."""
 
-    scatter: NotNegative = 0.0
+    scatter: Annotated[float, Field(ge=0, le=20)] = 0.0
     """Scatter-to-primary ratio: 0 none, 0.5 with a grid, 2 without one."""
 
-    blur_mm: NotNegative = 0.0
+    blur_mm: Millimetres = 0.0
     """Standard deviation of the detector's blur, measured at the isocentre."""
 
-    electronic_noise_kev: NotNegative = 0.0
+    electronic_noise_kev: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Standard deviation of a pixel's electronic noise, in absorbed energy."""
 
-    filters_mm: dict[Filter, NotNegative] = {}
+    filters_mm: dict[Filter, Millimetres] = {}
     """Filtration beyond the tube's own 2.5 mm of aluminium."""
 
     targets: Literal["basis", "wls", "xray-gan"] = "basis"
@@ -58,7 +70,7 @@ class ImagingConfig(Config):
     pair_kvp: tuple[TubeVoltage, TubeVoltage] = (60.0, 120.0)
     """Low and high tube voltage of the dual-energy targets."""
 
-    target_dose_mas: Positive | None = None
+    target_dose_mas: Dose | None = None
     """Exposure of each of the two images behind a target; none: clean targets."""
 
     @model_validator(mode="after")
@@ -69,20 +81,19 @@ class ImagingConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _recipe_is_parallel(self) -> Self:
-        if self.targets == "xray-gan" and self.geometry == "cone":
-            raise ValueError(
-                "targets xray-gan are sums along parallel rays; use geometry parallel"
-            )
+    def _recipe_has_no_exposure(self) -> Self:
+        for key in EXPOSURE_KEYS if self.targets == "xray-gan" else ():
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"{key}={getattr(self, key)!r} has no meaning for targets xray-gan, which are "
+                    "sums over CTs along parallel rays, without an exposure; leave it out"
+                )
         return self
 
-    @model_validator(mode="after")
-    def _recipe_has_no_dose(self) -> Self:
-        if self.targets == "xray-gan" and self.target_dose_mas is not None:
-            raise ValueError(
-                "targets xray-gan are sums over a CT, without noise; leave target_dose_mas out"
-            )
-        return self
+    def as_source(self) -> dict[str, Any]:
+        """Return the settings that decide about the images, as JSON values."""
+        unused = set(EXPOSURE_KEYS) if self.targets == "xray-gan" else set()
+        return self.model_dump(mode="json", exclude=unused)
 
 
 class PhantomDataConfig(ImagingConfig):

@@ -1,7 +1,10 @@
 """Views of one volume as a task: small to send, the same images wherever it runs."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
 
 from dexsearch.data.samples import Sample
 from dexsearch.data.views import Imaging, view_sample
@@ -31,8 +34,20 @@ MapTasks = Callable[
 
 def render(task: RenderTask) -> list[Sample]:
     """Render the views of one task; the same task gives the same images everywhere."""
-    volume = load_volume(task.source, parity=task.parity)
-    return [view_sample(volume, pose, task.imaging, seed=task.seed) for pose in task.poses_deg]
+    with _one_thread():
+        volume = load_volume(task.source, parity=task.parity)
+        return [view_sample(volume, pose, task.imaging, seed=task.seed) for pose in task.poses_deg]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: sums of floats depend on how they are shared out."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def rendered(

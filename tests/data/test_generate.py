@@ -98,6 +98,16 @@ def test_processes_and_this_process_make_the_same_bytes(cohort: Dataset, tmp_pat
     assert done == [(0, 9), (3, 9), (6, 9), (9, 9)]
 
 
+def test_the_bytes_do_not_depend_on_the_threads(cohort: Dataset, tmp_path: Path) -> None:
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        again = generate_phantom(tmp_path / "again", SMALL, map_tasks=map)
+    finally:
+        torch.set_num_threads(n_threads)
+    assert again.manifest.digest == cohort.manifest.digest
+
+
 def test_another_seed_makes_another_cohort(cohort: Dataset, tmp_path: Path) -> None:
     other = generate_phantom(tmp_path / "other", like(SMALL, seed=8), map_tasks=map)
     assert other.manifest.digest != cohort.manifest.digest
@@ -175,8 +185,12 @@ def test_the_recipe_of_xray_gan_makes_input_and_targets(tmp_path: Path) -> None:
         ({"pair_kvp": (120.0, 60.0)}, "the lower one"),
         ({"subjects": 2}, "at least 3"),
         ({"preset": "cirs-like"}, "one body"),
-        ({"targets": "xray-gan", "target_dose_mas": 1.0}, "without noise"),
-        ({"targets": "xray-gan", "geometry": "cone"}, "parallel"),
+        ({"targets": "xray-gan", "target_dose_mas": 1.0}, "no meaning for targets xray-gan"),
+        ({"targets": "xray-gan", "geometry": "cone"}, "no meaning for targets xray-gan"),
+        ({"targets": "xray-gan", "kvp": 80.0}, "no meaning for targets xray-gan"),
+        ({"dose_mas": 1e30}, "dose_mas: got 1e\\+30"),
+        ({"scatter": -1.0}, "scatter: got -1.0"),
+        ({"filters_mm": {"copper": 1000.0}}, "filters_mm.copper: got 1000.0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
