@@ -16,6 +16,7 @@ from torch.nn import functional
 from dexsearch.data.body_mask import background, body_mask
 from dexsearch.data.foreign import Folders, ForeignPair, FoundPairs, find_pairs
 from dexsearch.data.foreign_contents import content_sha256, hash_files, notes_on_twins
+from dexsearch.data.samples import refusal_of_view
 from dexsearch.data.split_file import read_split_file
 from dexsearch.data.splits import Split, split_poses, split_subjects
 from dexsearch.data.store import Dataset, Sample, write_dataset
@@ -76,14 +77,7 @@ def import_pairs(
     common_px = max(max(pair.size_px) for pair in found.pairs)
 
     def batches(n_done: int) -> Iterator[Sequence[Sample]]:
-        for start in range(n_done * _BATCH, len(found.pairs), _BATCH):
-            part = found.pairs[start : start + _BATCH]
-            batch = []
-            for count, pair in enumerate(part, start=start + 1):
-                batch.append(load_sample(pair, common_px=common_px, size_px=size_px))
-                if progress is not None:
-                    progress(count, len(found.pairs))
-            yield batch
+        return _batches(found.pairs, n_done, common_px, size_px, progress)
 
     return write_dataset(
         path,
@@ -100,14 +94,33 @@ def import_pairs(
             "common_px": common_px,
             "size_px": size_px,
         },
+        n_expected=len(found.pairs),
     )
+
+
+def _batches(
+    pairs: Sequence[ForeignPair],
+    n_done: int,
+    common_px: int,
+    size_px: int,
+    progress: Progress | None,
+) -> Iterator[Sequence[Sample]]:
+    """Yield the samples of all pairs after the first `n_done` batches."""
+    for start in range(n_done * _BATCH, len(pairs), _BATCH):
+        batch = []
+        for count, pair in enumerate(pairs[start : start + _BATCH], start=start + 1):
+            batch.append(load_sample(pair, common_px=common_px, size_px=size_px))
+            if progress is not None:
+                progress(count, len(pairs))
+        yield batch
 
 
 def load_sample(pair: ForeignPair, *, common_px: int, size_px: int) -> Sample:
     """Read, pad and shrink the images of one pair, and find the body in them.
 
     Raises:
-        DataError: if a file cannot be read, or all its pixels are equal.
+        DataError: if a file cannot be read, all its pixels are equal, or what differs from its
+            background is too small to be scored.
     """
     images = {kind: read_image(path) for kind, path in pair.paths().items()}
     for kind, image in images.items():
@@ -122,7 +135,7 @@ def load_sample(pair: ForeignPair, *, common_px: int, size_px: int) -> Sample:
         kind: shrink(pad_square(image, common_px, value=background(image)), size_px)
         for kind, image in images.items()
     }
-    return Sample(
+    sample = Sample(
         subject=pair.subject,
         pose_deg=pair.pose_deg,
         name=pair.name,
@@ -131,6 +144,10 @@ def load_sample(pair: ForeignPair, *, common_px: int, size_px: int) -> Sample:
         tissue=squares.get("tissue"),
         mask=shrink(body, size_px) > 0.5,
     )
+    refusal = refusal_of_view(sample)
+    if refusal is not None:
+        raise DataError(f"{pair.input}: {refusal}", hint=refusal.hint)
+    return sample
 
 
 def pad_square(image: NDArray[np.float32], side_px: int, *, value: float) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ docs/dataset.md describes the folder for readers in other languages.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,12 @@ MANIFEST_NAME = "manifest.json"
 TARGETS = ("bone", "tissue")
 PATH_LENGTH_ARRAYS = ("soft_cm", "bone_cm")
 EDGES = "edges"
-"""How much lower the clean input is than an exposure of the stored, mean path lengths: what edges
-within a pixel let through, in log units (exponential edge gradient)."""
+"""Name of the array that says what edges within a pixel let through (exponential edge gradient).
+
+A clean exposure of a pixel's mean path lengths less the clean input, in log units, positive as a
+rule; float16. It is there where the input is a simulated exposure and a pixel has several rays.
+A fresh exposure of the stored path lengths less `edges` is what the rays themselves would give.
+"""
 
 ArrayType = Literal["float32", "float16", "bool"]
 
@@ -60,9 +65,11 @@ class Manifest:
         pixel_mm: pixel spacing at the isocentre, None where it is not known.
         input_mean: mean of the inputs over the mask pixels of the training images.
         input_std: standard deviation of the same.
-        data_ranges: per target, the 99.9th minus the 0.1th percentile over the same.
+        data_ranges: per target, the 99.9th minus the 0.1th percentile over the same; of the clean
+            path lengths where the target is a noisy measurement of them in cm.
         units: unit of `input`, `bone` and `tissue`.
-        arrays: type of every array by its name; imported data may lack a target.
+        arrays: type of every array by its name; imported data may lack a target, and `edges` are
+            there only for simulated exposures.
         path_lengths: where the path lengths are, None for data without.
         split_rule: how the subsets were chosen, for a person.
         images: images of each subset, in the order of the arrays.
@@ -70,6 +77,7 @@ class Manifest:
             of poses, or `unusable` because too little of the body is in view.
         files: sha256 of each array file by its path within the folder.
         source: how the images were made (seed, beam, geometry, ...).
+        made_with: what code made them (version of dexsearch, projector, ...).
     """
 
     format: int
@@ -89,6 +97,7 @@ class Manifest:
     left_out: dict[str, int]
     files: dict[str, str]
     source: dict[str, Any]
+    made_with: dict[str, str]
 
     @property
     def n_images(self) -> int:
@@ -184,12 +193,12 @@ def read_manifest(folder: Path) -> Manifest:
         DataError: if the folder is missing, holds no readable manifest, or one of another format.
     """
     path = folder / MANIFEST_NAME
-    if not folder.exists():
+    if not os.path.exists(folder):  # unlike Path.exists, False for a name that is too long
         raise DataError(
             f"dataset {str(folder)!r} does not exist",
             hint="dexsearch data phantom OUT makes one",
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(
             f"{str(folder)!r} is not a dataset: it has no {MANIFEST_NAME}",
             hint="give a folder that dexsearch data phantom, ct or import made",

@@ -12,13 +12,16 @@ hold-out is in files of its own, so that a search can run where they are not.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dexsearch import __version__
 from dexsearch.data.dataset import OPEN_SUBSETS, Arrays, Dataset, open_dataset
 from dexsearch.data.describing import build_manifest
+from dexsearch.data.destination import disk_faults, final_folder, is_filled, make_way
 from dexsearch.data.image_info import ImageInfo, Tumour
 from dexsearch.data.manifest import (
     FORMAT,
@@ -28,10 +31,10 @@ from dexsearch.data.manifest import (
     Origin,
     as_json_values,
 )
-from dexsearch.data.partial import held_partial, tidy
+from dexsearch.data.partial import PartialFolder, held_partial, tidy
 from dexsearch.data.samples import Sample
 from dexsearch.data.splits import Split, Subset
-from dexsearch.data.writing import BatchesFrom, disk_faults, write_arrays
+from dexsearch.data.writing import BatchesFrom, write_arrays
 from dexsearch.durable import write_durably
 from dexsearch.errors import DataError
 
@@ -62,7 +65,9 @@ def write_dataset(
     pixel_mm: float | None,
     units: Mapping[str, str],
     source: Mapping[str, Any],
+    made_with: Mapping[str, str] = MappingProxyType({}),
     leave_out_unusable: bool = False,
+    n_expected: int | None = None,
 ) -> Dataset:
     """Write a dataset folder; only one batch of samples is in memory at a time.
 
@@ -83,46 +88,66 @@ def write_dataset(
         units: unit of `input`, `bone` and `tissue`; both targets in `cm` are path lengths, unless
             samples bring `soft_cm` and `bone_cm`.
         source: how the images are made; together with the above it names the request.
+        made_with: the code that makes the images, such as the projector; the version of dexsearch
+            is added. A half-written dataset is continued only by the same; a finished one is
+            returned whatever made it.
         leave_out_unusable: leave out, and count, views that show too little of the body to be
             scored, instead of refusing them.
+        n_expected: number of images that the samples comprise, those left out too; None where
+            it is not known.
 
     Raises:
-        DataError: on an existing other `path`, on NaN or a shape that differs (naming the
-            image), on images given twice, on a subset without images.
-        EnvironmentFault: if the disk refuses, or another process is writing this dataset.
+        DataError: on an existing other `path`, or one that cannot become a folder; on NaN or a
+            shape that differs (naming the image), on images given twice, on a subset without
+            images.
+        EnvironmentFault: if the disk refuses, another process is writing this dataset, a file
+            that samples are made from cannot be read, or images are lost on their way.
     """
     origin = Origin(kind, pixel_mm, dict(units), split.rule, as_json_values(source))
-    if path.is_dir() and any(path.iterdir()):
-        return _same_dataset(path, origin)
-    if path.exists() and not path.is_dir():
-        raise DataError(f"{str(path)!r} is a file; a dataset is a folder", hint="name another OUT")
+    made = {**made_with, "dexsearch": __version__}
     request = as_json_values(
         {
             "format": FORMAT,
-            "dexsearch": __version__,
+            "made_with": made,
             "leave_out_unusable": leave_out_unusable,
             "origin": asdict(origin),
         }
     )
-    is_kept = callable(samples)
-    with disk_faults(path), held_partial(path, is_kept=is_kept) as partial:
-        if path.is_dir() and any(path.iterdir()):  # finished by another process just now
+    batches = samples if callable(samples) else _batches_of(samples)
+    with disk_faults(path), ExitStack() as stack:
+        final = final_folder(path)
+        if is_filled(final):
+            return _same_dataset(path, origin)
+        make_way(final)
+        partial = stack.enter_context(held_partial(final, is_kept=callable(samples)))
+        if is_filled(final):  # finished by another process just now
             partial.discard()
             return _same_dataset(path, origin)
-        batches = samples if callable(samples) else _batches_of(samples)
-        try:
-            partial.begin(request)
-            written = write_arrays(
-                partial, batches, split, units=units, leave_out_unusable=leave_out_unusable
-            )
-            manifest = build_manifest(partial.path, written, origin)
-            write_durably(partial.path / MANIFEST_NAME, manifest.to_json().encode())
-            partial.finish()
-        except BaseException as error:
-            if isinstance(error, DataError) or not is_kept:
-                partial.discard()
-            raise
+        stack.enter_context(_discarded_if_useless(partial))
+        partial.begin(request)
+        written = write_arrays(
+            partial,
+            batches,
+            split,
+            units=units,
+            leave_out_unusable=leave_out_unusable,
+            n_expected=n_expected,
+        )
+        manifest = build_manifest(partial.path, written, origin, made_with=made)
+        write_durably(partial.path / MANIFEST_NAME, manifest.to_json().encode())
+        partial.finish()
     return open_dataset(path)
+
+
+@contextmanager
+def _discarded_if_useless(partial: PartialFolder) -> Iterator[None]:
+    """Delete a partial folder when bad data end the writing, or it cannot be continued."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, DataError) or not partial.is_kept:
+            partial.discard()
+        raise
 
 
 def _batches_of(samples: Iterable[Sample]) -> BatchesFrom:

@@ -1,10 +1,11 @@
 """Write the arrays of a dataset folder batch by batch, going on where an earlier run stopped."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from dexsearch.data.array_stream import ArrayStream
 from dexsearch.data.image_info import ImageInfo
@@ -44,51 +45,37 @@ def write_arrays(
     *,
     units: Mapping[str, str],
     leave_out_unusable: bool,
+    n_expected: int | None = None,
 ) -> Written:
     """Write the arrays of every subset, going on after the batches in the folder's journal.
 
     Raises:
         DataError: on an image that is not usable, given twice, or unlike the others; on a subset
             that stays empty.
-        EnvironmentFault: if the disk refuses.
+        EnvironmentFault: if `batches` cannot read a file, repeats what an earlier run has
+            written, or does not give as many images as expected; the last two discard the folder.
+        OSError: if the disk refuses.
     """
     with Journal(partial.journal) as journal, ExitStack() as stack:
         writer = _ArrayWriter(partial, journal, split, units, leave_out_unusable)
         stack.callback(writer.let_go)
         writer.open_files()
-        with _closing_if_needed(batches(len(journal.contents.batches))) as later:
+        # Closing ends the workers at once when writing fails.
+        with closing(_told_apart(batches, len(journal.contents.batches))) as later:
             for batch in later:
                 writer.write_batch(batch)
-        return writer.finish()
+        return writer.finish(n_expected)
 
 
-@contextmanager
-def disk_faults(path: Path) -> Iterator[None]:
-    """Tell what the operating system refuses as a fault of the machine.
-
-    Raises:
-        EnvironmentFault: for any `OSError`.
-    """
+def _told_apart(batches: BatchesFrom, n_done: int) -> Generator[Sequence[Sample], None, None]:
+    """Yield the later batches; what their maker cannot read is no fault of the dataset's disk."""
     try:
-        yield
+        yield from batches(n_done)
     except OSError as error:
         raise EnvironmentFault(
-            f"cannot write dataset {str(path)!r}: {error.strerror or error}",
-            hint="check the folder's permissions and the free space; the same command continues",
+            f"cannot make the images: {error}",
+            hint="check that what they are made from can be read; the same command continues",
         ) from error
-
-
-@contextmanager
-def _closing_if_needed(
-    batches: Iterable[Sequence[Sample]],
-) -> Iterator[Iterable[Sequence[Sample]]]:
-    """Close a generator at once when writing fails, so that its workers end."""
-    try:
-        yield batches
-    finally:
-        close = getattr(batches, "close", None)
-        if close is not None:
-            close()
 
 
 class _ArrayWriter:
@@ -102,16 +89,16 @@ class _ArrayWriter:
         units: Mapping[str, str],
         leave_out_unusable: bool,
     ) -> None:
-        self._folder = partial.path
+        self._partial = partial
         self._journal = journal
         self._split = split
         self._units = units
         self._leave_out_unusable = leave_out_unusable
         self._entries = list(journal.contents.entries)
-        self._seen = {_key(entry.info) for entry in self._entries}
+        self._earlier = frozenset(_key(entry.info) for entry in self._entries)
+        self._seen = set(self._earlier)
         self._streams: dict[tuple[str, str], ArrayStream] = {}
         self._layout = journal.contents.layout
-        self._is_kept = partial.is_kept
 
     def open_files(self) -> None:
         """Open the files of the batches that are in the journal."""
@@ -123,17 +110,19 @@ class _ArrayWriter:
         if batch and self._layout is None:
             self._layout = layout_of(batch[0], self._units)
             self._open_streams(self._layout)
-            if self._is_kept:
+            if self._partial.is_kept:
                 self._journal.write_layout(self._layout)
         entries = [self._write(sample) for sample in batch]
         self._entries += entries
-        if self._is_kept:
+        if self._partial.is_kept:
             for stream in self._streams.values():
                 stream.flush()
             self._journal.write_batch(entries)
 
-    def finish(self) -> Written:
+    def finish(self, n_expected: int | None) -> Written:
         """Close the files and return what they hold."""
+        if n_expected not in (None, len(self._entries)):
+            self._give_up(f"{len(self._entries)} of {n_expected} images arrived")
         images: dict[str, tuple[ImageInfo, ...]] = {
             subset: tuple(entry.info for entry in self._entries if entry.place == subset)
             for subset in SUBSETS
@@ -160,6 +149,8 @@ class _ArrayWriter:
         if self._layout is None:
             raise DataError("got an image before the layout of the dataset was known")
         refuse_unlike(sample, self._layout)
+        if _key(sample.info) in self._earlier:
+            self._give_up(f"image {sample.label} arrives again, written by an interrupted run")
         if _key(sample.info) in self._seen:
             raise DataError(f"image {sample.label} is given twice", hint="remove one of them")
         self._seen.add(_key(sample.info))
@@ -170,6 +161,14 @@ class _ArrayWriter:
                 if image is not None:
                     self._streams[place, name].append(image)
         return JournalEntry(sample.info, place)
+
+    def _give_up(self, reason: str) -> NoReturn:
+        """Discard what is written: a task is missing or in another place, nobody knows which."""
+        self._partial.discard()
+        raise EnvironmentFault(
+            f"{reason}: what makes them lost a part, or changed the order of the parts",
+            hint="give the same command again, it starts anew; on a cluster, look at its log",
+        )
 
     def _place(self, sample: Sample) -> Subset | LeftOut:
         refusal = refusal_of_view(sample)
@@ -183,13 +182,13 @@ class _ArrayWriter:
     def _open_streams(self, layout: Layout) -> None:
         counts = Counter(entry.place for entry in self._entries)
         for subset in SUBSETS:
-            folder = self._folder / subset
+            folder = self._partial.path / subset
             folder.mkdir(exist_ok=True)
             for name, dtype in layout.arrays.items():
                 self._streams[subset, name] = _open_stream(
                     folder / f"{name}.npy", layout.size_px, dtype, counts[subset]
                 )
-            if self._is_kept:
+            if self._partial.is_kept:
                 flush_folder(folder)
 
 

@@ -1,5 +1,7 @@
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from dexsearch.data.checking import CheckReport, FileCheck, check_dataset
 from dexsearch.data.store import Dataset
 from dexsearch.errors import DataError
+from tests.data.conftest import samples
 
 
 def found(report: CheckReport, file: str) -> FileCheck:
@@ -139,3 +142,18 @@ def test_progress_ends_at_the_sum_of_all_bytes(dataset: Dataset) -> None:
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         check_dataset(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("subset", ["train", "holdout"])
+def test_edges_are_checked_like_every_array(write: Callable[..., Dataset], subset: str) -> None:
+    edges = np.full((24, 24), 0.1, dtype=np.float32)
+    path = write(replace(sample, edges=edges) for sample in samples()).path
+    assert check_dataset(path).ok
+    images = np.load(path / subset / "edges.npy")
+    images[0, 3, 4] = np.nan
+    np.save(path / subset / "edges.npy", images)
+    check = found(check_dataset(path), f"{subset}/edges.npy")
+    assert check.state == "not finite"
+    assert "(row 3, column 4: nan)" in check.problems[0]
+    (path / subset / "edges.npy").unlink()
+    assert found(check_dataset(path), f"{subset}/edges.npy").state == "missing"

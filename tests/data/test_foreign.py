@@ -256,6 +256,12 @@ def constant(source: Path) -> None:
     save_png(source / "tissue" / "p4_side", np.full(SHAPE, 7, np.uint16))
 
 
+def speck(source: Path) -> None:
+    image = np.zeros(SHAPE, np.uint16)
+    image[18:21, 18:21] = 1000
+    save_png(source / "input" / "p4_side", image)
+
+
 def duplicate(source: Path) -> None:
     save_tiff(source / "input" / "p4_side", radiograph(0))
 
@@ -279,6 +285,7 @@ def some_patients(source: Path) -> None:
         (colour, r"bone/p4_side\.png: a colour picture"),
         (cut, r"tissue/p4_side\.png: not a readable PNG"),
         (constant, r"tissue/p4_side\.png: every pixel is 7"),
+        (speck, r"input/p4_side\.png: image p4 p4_side shows so little of the body"),
         (duplicate, r"input/p4_side\.tif stands beside p4_side\.png"),
         (other_patient, r"bone/p4_side\.dcm: is of patient B, but .*input/p4_side\.dcm of A"),
         (lambda s: (s / "bone" / "p0_side.png").unlink(), "the bone image of p0_side is missing"),

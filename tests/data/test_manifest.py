@@ -79,6 +79,7 @@ def test_the_manifest_says_what_the_arrays_hold(dataset: Dataset) -> None:
     [
         {"units": {}},
         {"source": {}},
+        {"made_with": {"projector": "fast"}},
         {"split_rule": "by hand"},
         {"left_out": {"guard_band": 3, "unusable": 0}},
         {"pixel_mm": None},

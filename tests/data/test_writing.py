@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dexsearch import __version__
 from dexsearch.data.array_stream import ArrayStream
 from dexsearch.data.splits import Split
-from dexsearch.data.store import Dataset, Sample, Tumour, open_dataset, write_dataset
+from dexsearch.data.store import Dataset, Sample, write_dataset
 from dexsearch.errors import DataError, EnvironmentFault
 from tests.data.conftest import POSES, SUBJECTS, UNITS, make_sample
 
@@ -35,10 +35,11 @@ def batches_from(n_done: int) -> Iterator[Sequence[Sample]]:
 N_BATCHES = len(SUBJECTS) + 2
 
 
-def write(path: Path, batches: Batches, split: Split, seed: int = 0) -> Dataset:
+def write(path: Path, batches: Batches, split: Split, seed: int = 0, **options: object) -> Dataset:
     return write_dataset(
-        path, batches, split, kind="phantom", pixel_mm=2.0, units=UNITS, source={"seed": seed}
-    )
+        path, batches, split, kind="phantom", pixel_mm=2.0, units=UNITS, source={"seed": seed},
+        **options,  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def ending_after(n_batches: int, fault: BaseException) -> Batches:
@@ -260,120 +261,72 @@ def test_the_generator_is_closed_at_once_when_writing_fails(tmp_path: Path, spli
     assert closed == [True]
 
 
-def given_samples(**changes: object) -> Iterator[Sample]:
-    for batch in batches_from(0):
-        for sample in batch:
-            yield replace(sample, **changes)  # type: ignore[arg-type]
-
-
-def write_samples(
-    path: Path, samples: Iterator[Sample], split: Split, **options: object
-) -> Dataset:
-    chosen = {"units": UNITS, **options}
-    return write_dataset(path, samples, split, kind="ct", pixel_mm=None, source={}, **chosen)  # type: ignore[arg-type]
-
-
-def test_targets_in_cm_are_path_lengths_and_rounded_once(tmp_path: Path, split: Split) -> None:
-    dataset = write_samples(tmp_path / "cm", given_samples(), split)
-    arrays = dataset.arrays("train")
-    lengths = dataset.path_lengths("train")
-    assert lengths is not None
-    assert lengths[0].dtype == arrays.tissue.dtype == np.float16
-    assert np.array_equal(lengths[1], arrays.bone)
-    assert dataset.manifest.arrays["bone"] == "float16"
-    values = arrays.bone[arrays.mask].astype(np.float64)
-    low, high = np.percentile(values, (0.1, 99.9))
-    assert dataset.manifest.data_ranges["bone"] == pytest.approx(high - low, rel=2e-3)
-
-
-def test_separate_path_lengths_stand_beside_exact_targets(tmp_path: Path, split: Split) -> None:
-    lengths = np.full((24, 24), 12.345, dtype=np.float32)
-    samples = given_samples(soft_cm=lengths, bone_cm=lengths / 8)
-    dataset = write_samples(tmp_path / "wls", samples, split)
-    assert dataset.arrays("train").bone.dtype == np.float32
-    found = dataset.path_lengths("train")
-    assert found is not None
-    assert found[0][0, 0, 0] == np.float16(12.345)
-    assert found[1][0, 0, 0] == np.float16(12.345 / 8)
-
-
-def test_targets_of_another_unit_have_no_path_lengths(tmp_path: Path, split: Split) -> None:
-    units = dict.fromkeys(("input", "bone", "tissue"), "as imported")
-    dataset = write_samples(tmp_path / "imported", given_samples(), split, units=units)
-    assert dataset.arrays("train").bone.dtype == np.float32
-    assert dataset.path_lengths("train") is None
-
-
-def test_a_dataset_may_lack_a_target_and_says_so(tmp_path: Path, split: Split) -> None:
-    dataset = write_samples(tmp_path / "bone", given_samples(tissue=None), split)
-    assert dataset.manifest.targets == ("bone",)
-    assert open_dataset(dataset.path).arrays("train").bone.any()
-    with pytest.raises(DataError, match="no tissue images; it holds bone alone") as hit:
-        dataset.arrays("train").target("tissue")
-    assert "task" in (hit.value.hint or "")
-
-
-def test_an_image_without_a_target_that_the_others_have_is_refused(
-    tmp_path: Path, split: Split
-) -> None:
-    first, second = make_sample(SUBJECTS[0], POSES[0]), make_sample(SUBJECTS[0], POSES[1])
-    for pair, message in (
-        ((first, replace(second, bone=None)), "has no bone image"),
-        ((replace(first, bone=None), second), "has a bone image"),
-        ((replace(first, bone=None, tissue=None), second), "neither a bone nor a tissue"),
-        ((replace(first, soft_cm=first.bone), second), "soft_cm alone"),
-    ):
-        with pytest.raises(DataError, match=message):
-            write_samples(tmp_path / "cohort", iter(pair), split)
-
-
-def test_a_path_length_beyond_float16_is_refused(tmp_path: Path, split: Split) -> None:
-    huge = np.full((24, 24), 61_000, dtype=np.float32)
-    with pytest.raises(DataError, match="holds 61000 cm; path lengths are at most 60000"):
-        write_samples(tmp_path / "cohort", given_samples(bone=huge), split)
-
-
-def test_tumours_and_names_come_back(tmp_path: Path, split: Split) -> None:
-    tumour = Tumour(centre_mm=(1.5, -20.0, 3.0), diameter_mm=12.0, row_px=7.25, column_px=9.0)
-    dataset = write_samples(tmp_path / "t", given_samples(tumour=tumour, name="a.png"), split)
-    info = open_dataset(dataset.path).manifest.images["train"][0]
-    assert (info.tumour, info.name) == (tumour, "a.png")
-    assert info.label == f"{info.subject} a.png"
-    plain = write_samples(tmp_path / "p", given_samples(), split)
-    assert plain.manifest.digest != dataset.manifest.digest
-
-
-def test_images_of_one_pose_are_told_apart_by_their_names(tmp_path: Path, split: Split) -> None:
-    twice = [
-        replace(sample, name=name) for sample in given_samples() for name in ("a.png", "b.png")
-    ]
-    dataset = write_samples(tmp_path / "cohort", iter(twice), split)
-    assert dataset.manifest.n_images == len(twice)
-
-
-def test_views_without_enough_body_are_left_out_and_counted(tmp_path: Path, split: Split) -> None:
-    thin = np.zeros((24, 24), dtype=bool)
-    thin[7:17] = True
-    given = [*given_samples()]
-    given[1] = replace(given[1], mask=thin)
-    given[5] = replace(given[5], mask=np.zeros_like(thin))
-    dataset = write_samples(tmp_path / "few", iter(given), split, leave_out_unusable=True)
-    assert dataset.manifest.left_out == {"guard_band": 0, "unusable": 2}
-    assert dataset.manifest.n_images == len(given) - 2
-
-
-def test_views_in_a_guard_band_are_counted(tmp_path: Path) -> None:
-    subsets = ("train", "validation", "holdout")
-    places = dict(zip(SUBJECTS, subsets, strict=False))
-    poses = {pose: places.get(SUBJECTS[index]) for index, pose in enumerate(POSES)}
-    split = Split(rule="by hand", by_pose={**poses, (0.0, 0.0, 60.0): None})  # type: ignore[dict-item]
-    views = [make_sample(SUBJECTS[0], pose) for pose in (*POSES, (0.0, 0.0, 60.0))]
-    dataset = write_samples(tmp_path / "one", iter(views), split)
-    assert dataset.manifest.left_out == {"guard_band": 1, "unusable": 0}
-
-
 def test_the_request_of_a_half_written_dataset_can_be_read(tmp_path: Path, split: Split) -> None:
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "cohort", ending_after(1, KeyboardInterrupt()), split)
     request = json.loads((tmp_path / "cohort.partial" / ".writing" / "request").read_text())
     assert request["origin"]["source"] == {"seed": 0}
+
+
+def made_by(projector: str) -> dict[str, object]:
+    return {"made_with": {"projector": projector}}
+
+
+@pytest.mark.parametrize(("second", "n_asked"), [("fast", 3), ("torch", 0)])
+def test_a_dataset_is_continued_only_by_what_began_it(
+    tmp_path: Path, split: Split, second: str, n_asked: int
+) -> None:
+    path = tmp_path / "cohort"
+    with pytest.raises(KeyboardInterrupt):
+        write(path, ending_after(3, KeyboardInterrupt()), split, **made_by("fast"))
+    asked: list[int] = []
+
+    def later(n_done: int) -> Iterator[Sequence[Sample]]:
+        asked.append(n_done)
+        return batches_from(n_done)
+
+    manifest = write(path, later, split, **made_by(second)).manifest
+    assert asked == [n_asked]
+    assert manifest.made_with == {"dexsearch": __version__, "projector": second}
+
+
+def test_a_finished_dataset_is_returned_whatever_made_it(tmp_path: Path, split: Split) -> None:
+    first = write(tmp_path / "cohort", batches_from, split, **made_by("fast"))
+    assert write(tmp_path / "cohort", batches_from, split, **made_by("torch")) == first
+
+
+N_IMAGES = len(SUBJECTS) * len(POSES)
+
+
+def test_a_lost_part_is_noticed_and_the_next_run_starts_anew(
+    tmp_path: Path, split: Split, whole: dict[str, bytes]
+) -> None:
+    def losing(n_done: int) -> Iterator[Sequence[Sample]]:
+        yield from (batch for number, batch in enumerate(batches_from(n_done)) if number != 2)
+
+    path, expected = tmp_path / "cohort", f"{N_IMAGES - len(POSES)} of {N_IMAGES} images arrived"
+    with pytest.raises(EnvironmentFault, match=expected) as hit:
+        write(path, losing, split, n_expected=N_IMAGES)
+    assert "anew" in (hit.value.hint or "")
+    assert contents(write(path, batches_from, split, n_expected=N_IMAGES).path) == whole
+
+
+def test_an_image_that_an_interrupted_run_has_written_does_not_come_again(
+    tmp_path: Path, split: Split, whole: dict[str, bytes]
+) -> None:
+    path = tmp_path / "cohort"
+    with pytest.raises(KeyboardInterrupt):
+        write(path, ending_after(3, KeyboardInterrupt()), split)
+    with pytest.raises(EnvironmentFault, match="arrives again, written by an interrupted run"):
+        write(path, lambda n_done: batches_from(0), split)
+    assert contents(write(path, batches_from, split).path) == whole
+
+
+def test_a_source_that_cannot_be_read_is_told_from_a_refusing_disk(
+    tmp_path: Path, split: Split, whole: dict[str, bytes]
+) -> None:
+    gone = FileNotFoundError(errno.ENOENT, "No such file or directory", "ct/chest.nii")
+    with pytest.raises(EnvironmentFault, match=r"cannot make the images: .*ct/chest\.nii") as hit:
+        write(tmp_path / "cohort", ending_after(3, gone), split)
+    assert "can be read" in (hit.value.hint or "")
+    assert contents(write(tmp_path / "cohort", batches_from, split).path) == whole
