@@ -113,4 +113,5 @@ def _fail(error: Exception, message: str, hint: str | None, exit_code: int) -> N
 
 def _exit_on_sigterm(signal_number: int, frame: object) -> NoReturn:
     """Leave through every `finally`, with the exit code that a scheduler expects."""
+    note("stopped by SIGTERM; the same command continues")
     raise SystemExit(128 + signal_number)

@@ -250,7 +250,10 @@ def check(
 @data_app.command()
 def weights(
     dataset: DatasetArgument,
-    pair: PairOption = "60,120",
+    pair: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Tube voltages; otherwise the dataset's own."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="PNG to write; otherwise beside the dataset folder.")
     ] = None,
@@ -261,8 +264,9 @@ def weights(
 
     Example: dexsearch data weights workspace/datasets/cohort --pair 80,140
     """
-    from dexsearch.jobs.dataset_info import open_named
+    from dexsearch.jobs.dataset_info import open_named, own_pair
     from dexsearch.jobs.weights import find_weights
 
-    found = find_weights(open_named(dataset, workspace), out, pair_kvp=pair_of(pair))
+    opened = open_named(dataset, workspace)
+    found = find_weights(opened, out, pair_kvp=pair_of(pair) if pair else own_pair(opened))
     print_result(found, output_format)

@@ -30,6 +30,7 @@ EXPOSURE_KEYS = (
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 Filter = Literal["aluminium", "copper", "tin"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Dose = Annotated[float, Field(ge=1e-4, le=1e4)]
 Millimetres = Annotated[float, Field(ge=0, le=50)]
 TubeVoltage = Annotated[float, Field(ge=60, le=140)]
@@ -105,7 +106,7 @@ class PhantomDataConfig(ImagingConfig):
     poses: Poses = 40
     """Views per subject, or `xray-gan`: its grid of 900."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the cohort."""
 
     preset: Literal["thorax", "cirs-like"] = "thorax"
@@ -147,7 +148,7 @@ class CtDataConfig(ImagingConfig):
     poses: Poses = 60
     """Turns over 0..175 degrees, or `xray-gan`: its grid of 900 poses."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Decides small tilts, split and noise."""
 
     same_patient: bool = False
@@ -174,6 +175,19 @@ def _number_or_grid(poses: int | str) -> int | str:
     )
 
 
+FLAGS = {
+    "size_px": "size",
+    "dose_mas": "dose",
+    "blur_mm": "blur",
+    "electronic_noise_kev": "electronic_noise",
+    "filters_mm": "filter",
+    "pair_kvp": "pair",
+    "target_dose_mas": "target_dose",
+}
+"""Fields whose flag has another name."""
+FIELDS = {*PhantomDataConfig.model_fields, *CtDataConfig.model_fields}
+
+
 def checked(model: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
     """Build a configuration from flags; those that were not given (None) keep their default.
 
@@ -183,4 +197,7 @@ def checked(model: type[AnyConfig], values: Mapping[str, Any]) -> AnyConfig:
     try:
         return model.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
-        raise ConfigurationError(first_problem(error, model)) from None
+        key, colon, text = first_problem(error, model).partition(":")
+        name = key.partition(".")[0]
+        flag = f"--{FLAGS.get(name, name).replace('_', '-')}" if colon and name in FIELDS else key
+        raise ConfigurationError(f"{flag}{colon}{text}") from None

@@ -72,7 +72,7 @@ def generate_phantom(
         names = [f"phantom-{config.seed}-{index:04d}" for index in indices]
         poses_of = [_cohort_poses(config.poses, config.seed, index) for index in indices]
     tasks = [
-        RenderTask(source, part, imaging, config.seed)
+        RenderTask(source, part, imaging, (config.seed, 0))
         for source, poses in zip(sources, poses_of, strict=True)
         for part in _parts(poses, len(poses) if not is_cirs else POSES_PER_TASK)
     ]
@@ -131,7 +131,7 @@ def generate_ct(
     poses = _one_volume_poses(config.poses, config.seed)
     voltages = iter(kvps)
     tasks = [
-        RenderTask(source, part, imaging, config.seed, config.parity)
+        RenderTask(source, part, imaging, (config.seed, 0), config.parity)
         for source in [
             CtSource(
                 tuple(file.resolve() for file in patient),

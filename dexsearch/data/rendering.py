@@ -22,7 +22,8 @@ class RenderTask:
     source: VolumeSource
     poses_deg: tuple[Pose, ...]
     imaging: Imaging
-    seed: int
+    seed: tuple[int, int]
+    """Of the dataset, and the place of the volume in it."""
     parity: bool = False
 
 

@@ -94,16 +94,19 @@ class Imaging:
         return self.targets == "basis" and not self.noisy_targets
 
 
-def view_sample(volume: Volume, pose_deg: Pose, imaging: Imaging, *, seed: int) -> Sample:
+def view_sample(
+    volume: Volume, pose_deg: Pose, imaging: Imaging, *, seed: tuple[int, int]
+) -> Sample:
     """Return one view; the same volume, pose, imaging and seed give the same images."""
     subject, detector = volume.subject, imaging.detector
-    soft, bone = volume.lengths.ray_lengths_cm(pose_deg, detector)
+    lengths = volume.lengths.ray_lengths_cm(pose_deg, detector)
+    soft, bone = (np.maximum(length, 0.0) for length in lengths)  # splines of parity overshoot
     soft_cm, bone_cm = (pixel_means(rays, detector.supersample) for rays in (soft, bone))
     edges = None
     if imaging.targets == "xray-gan":
         images = recipe_view(volume, pose_deg, detector)
     else:
-        noise = _Noise(seed, f"{subject.name} {pose_deg}")
+        noise = _Noise(seed, str(pose_deg))
         rays = torch.from_numpy(soft)[None], torch.from_numpy(bone)[None]
         images = (
             _exposed(rays, imaging.exposure, detector, noise.stream(0)),
@@ -131,11 +134,11 @@ def view_sample(volume: Volume, pose_deg: Pose, imaging: Imaging, *, seed: int) 
 class _Noise:
     """Independent noise for each exposure of one view."""
 
-    seed: int
+    seed: tuple[int, int]
     view: str
 
     def stream(self, exposure: int) -> torch.Generator:
-        entropy = np.random.SeedSequence([self.seed, zlib.crc32(self.view.encode()), exposure])
+        entropy = np.random.SeedSequence([*self.seed, zlib.crc32(self.view.encode()), exposure])
         return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from dexsearch import DISCLAIMER
+from dexsearch.errors import ConfigurationError, EnvironmentFault
 
 _LONGEST_NAME = 21
 _LOW_PERCENT, _HIGH_PERCENT = 0.5, 99.5
@@ -26,17 +28,34 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> Path:
-    """Write the figure as a PNG with the disclaimer at its foot; whole or not at all."""
+    """Write the figure as a PNG with the disclaimer at its foot; whole or not at all.
+
+    Raises:
+        ConfigurationError: if the path is a folder, or named as another kind of file.
+        EnvironmentFault: if the disk refuses.
+    """
+    if path.is_dir() or path.suffix.lower() != ".png":
+        kind = "a folder" if path.is_dir() else "no PNG"
+        raise ConfigurationError(
+            f"{str(path)!r} is {kind}; pictures are PNG files",
+            hint="name a file such as sheet.png",
+        )
     figure.supxlabel(DISCLAIMER, fontsize=8, color="0.35", x=0.99, ha="right")
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(
             unfinished, format="png", dpi=dpi, metadata={"Comment": DISCLAIMER, "Software": None}
         )
         unfinished.replace(path)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot write the picture {str(path)!r}: {error.strerror or error}",
+            hint="check the folder's permissions and the free space",
+        ) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return path
 
 

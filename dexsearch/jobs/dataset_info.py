@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dexsearch.errors import EnvironmentFault
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dexsearch.data.checking import CheckReport
-    from dexsearch.data.store import Arrays, Dataset
+    from dexsearch.data.store import Arrays, Dataset, ImageInfo
 
-_REASONS = {"guard_band": "guard band", "unusable": "no body"}
+DEFAULT_PAIR_KVP = (60.0, 120.0)
+_REASONS = {"guard_band": "guard band", "unusable": "too small"}
+"""Too small: so little of the body in view that nothing lies inside the scored margin."""
 _WARNING = (
     "one volume: its views are split in blocks of poses with a guard band between them, which "
     "leaks less, not nothing; scores say little about other people"
@@ -49,7 +53,8 @@ class DatasetInfo:
         for subset in ("train", "validation", "holdout"):
             part = self.split[subset]
             people = _counted(part["subjects"])
-            lines.append(f"           {subset:<10} {part['images']:>6} images of {people}")
+            absent = "" if subset in self.split["here"] else ", not in this copy"
+            lines.append(f"           {subset:<10} {part['images']:>6} images of {people}{absent}")
         for reason, count in self.split["left_out_for"].items():
             if count:
                 lines.append(f"           {_REASONS.get(reason, reason):<10} {count:>6} left out")
@@ -97,6 +102,7 @@ def describe(dataset: "Dataset", *, with_baselines: bool) -> DatasetInfo:
         split={
             "rule": manifest.split_rule,
             **parts,
+            "here": [subset for subset in parts if (dataset.path / subset).is_dir()],
             "left_out": sum(manifest.left_out.values()),
             "left_out_for": manifest.left_out,
             "warning": _WARNING if manifest.one_volume else None,
@@ -144,10 +150,20 @@ def check_named(
 
 
 def save_split(dataset: "Dataset", path: Path) -> None:
-    """Write a dataset's split to a file that `--split-file` takes."""
+    """Write a dataset's split to a file that `--split-file` takes.
+
+    Raises:
+        EnvironmentFault: if it cannot be written.
+    """
     from dexsearch.data.split_file import split_file_of
 
-    path.write_text(split_file_of(dataset), encoding="utf-8")
+    try:
+        path.write_text(split_file_of(dataset), encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot write the split to {str(path)!r}: {error.strerror or error}",
+            hint="name a file in a folder that exists, such as split.json",
+        ) from None
 
 
 def show_dataset(dataset: "Dataset", out: Path | None, *, n_images: int) -> ContactSheet:
@@ -161,11 +177,7 @@ def show_dataset(dataset: "Dataset", out: Path | None, *, n_images: int) -> Cont
     n_columns = min(n_images, len(places))
     chosen = [places[int((k + 0.5) * len(places) / n_columns)] for k in range(n_columns)]
     shown = [(infos["train"], infos["validation"])[part][index] for part, index in chosen]
-    titles = [
-        f"{shortened(info.subject)}\n"
-        f"{', '.join(f'{angle:.0f}' for angle in info.pose_deg)} degrees"
-        for info in shown
-    ]
+    titles = [f"{shortened(info.subject)}\n{shortened(_seen_from(info))}" for info in shown]
     rows = [
         SheetRow(
             kind,
@@ -188,6 +200,17 @@ def show_dataset(dataset: "Dataset", out: Path | None, *, n_images: int) -> Cont
 
 def _counted(subjects: int) -> str:
     return f"{subjects} subject{'' if subjects == 1 else 's'}"
+
+
+def own_pair(dataset: "Dataset") -> tuple[float, float]:
+    """Return the tube voltages that a dataset's dual-energy targets were made for."""
+    low, high = dataset.manifest.source.get("pair_kvp", DEFAULT_PAIR_KVP)
+    return float(low), float(high)
+
+
+def _seen_from(info: "ImageInfo") -> str:
+    """Return the name of an image, or its pose."""
+    return info.name or ", ".join(f"{round(angle) + 0}" for angle in info.pose_deg) + " degrees"
 
 
 def _pixels(arrays: "Arrays", kind: str) -> "NDArray[Any]":

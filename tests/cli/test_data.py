@@ -98,12 +98,12 @@ def test_info_writes_the_split_for_the_next_dataset(source: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--poses", "many"], "poses: "),
+        (["--poses", "many"], "--poses: "),
         (["--pair", "120,60"], "--pair '120,60'"),
         (["--scatter", "much"], "--scatter 'much'"),
         (["--filter", "gold=1"], "--filter 'gold=1'"),
         (["--filter", "cu=0.1", "--filter", "cu=0.2"], "--filter cu twice"),
-        (["--kvp", "40"], "kvp: got 40.0"),
+        (["--kvp", "40"], "--kvp: got 40.0"),
         (["--subjects", "2"], "at least 3"),
     ],
 )

@@ -181,16 +181,16 @@ def test_the_recipe_of_xray_gan_makes_input_and_targets(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"kvp": 40.0}, "kvp: got 40.0"),
-        ({"dose_mas": 0.0}, "dose_mas: got 0.0"),
+        ({"dose_mas": 0.0}, "--dose: got 0.0"),
         ({"pair_kvp": (120.0, 60.0)}, "the lower one"),
         ({"subjects": 2}, "at least 3"),
         ({"preset": "cirs-like"}, "one body"),
         ({"targets": "xray-gan", "target_dose_mas": 1.0}, "no meaning for targets xray-gan"),
         ({"targets": "xray-gan", "geometry": "cone"}, "no meaning for targets xray-gan"),
         ({"targets": "xray-gan", "kvp": 80.0}, "no meaning for targets xray-gan"),
-        ({"dose_mas": 1e30}, "dose_mas: got 1e\\+30"),
-        ({"scatter": -1.0}, "scatter: got -1.0"),
-        ({"filters_mm": {"copper": 1000.0}}, "filters_mm.copper: got 1000.0"),
+        ({"dose_mas": 1e30}, "--dose: got 1e\\+30"),
+        ({"scatter": -1.0}, "--scatter: got -1.0"),
+        ({"filters_mm": {"copper": 1000.0}}, "--filter: got 1000.0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -6,6 +6,7 @@ from matplotlib import pyplot
 from PIL import Image
 
 from dexsearch import DISCLAIMER
+from dexsearch.errors import ConfigurationError, EnvironmentFault
 from dexsearch.figures.canvas import display_window, shortened
 from dexsearch.figures.comparison import Comparison, write_comparison
 from dexsearch.figures.contact_sheet import SheetRow, write_contact_sheet
@@ -85,8 +86,12 @@ def test_a_learning_curve_is_drawn_with_its_baselines(tmp_path: Path) -> None:
 
 def test_a_picture_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "taken.png").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(ConfigurationError, match=r"taken\.png' is a folder"):
         write_learning_curve(tmp_path / "taken.png", {"bone": [0.5]}, heading="")
+    with pytest.raises(ConfigurationError, match=r"curve\.xyz' is no PNG"):
+        write_learning_curve(tmp_path / "curve.xyz", {"bone": [0.5]}, heading="")
+    with pytest.raises(EnvironmentFault, match="cannot write the picture"):
+        write_learning_curve(Path("/proc/nowhere/curve.png"), {"bone": [0.5]}, heading="")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken.png"]
 
 
