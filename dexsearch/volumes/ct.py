@@ -1,11 +1,11 @@
 """CTs in Hounsfield units as a two-basis volume: one CT, or several of one patient.
 
-path -> reader (scan_readers) -> HU in our axes -> body without the table (body)
-     -> fractions of both bases (two_bases) -> cubes (resampling) -> Subject
+path -> reader (scan_readers) -> HU in our axes -> body without the table (body) -> relative
+     attenuation -> cubes (resampling) -> fractions of both bases (two_bases) -> Subject
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.physics.attenuation import HIGHEST_KVP, LOWEST_KVP
-from dexsearch.volumes.body import body_mask
-from dexsearch.volumes.resampling import CubicGrid
+from dexsearch.volumes.body import body_mask, soft_tissue_noise_hu
+from dexsearch.volumes.ct_info import (
+    CtInfo,
+    ct_info,
+    ct_patient,
+    ct_sha256,
+    refuse_mixed_patients,
+)
+from dexsearch.volumes.resampling import SLAB, CubicGrid
 from dexsearch.volumes.scan import (
     ScanReader,
     Voxels,
@@ -25,80 +32,52 @@ from dexsearch.volumes.scan_readers import open_scan, scan_name
 from dexsearch.volumes.subject import Subject
 from dexsearch.volumes.two_bases import (
     SMALLEST_KVP_RANGE,
-    all_soft,
+    averaged_bases,
+    bases_with_region,
     decompose,
     two_bases,
     without_negatives,
 )
 
 __all__ = [
-    "body_mask",
+    "CtInfo",
     "ct_contrast_agent",
     "ct_extent_mm",
+    "ct_info",
     "ct_kvp",
     "ct_name",
+    "ct_patient",
     "ct_sha256",
     "load_ct",
-    "two_bases",
+    "refuse_mixed_patients",
 ]
 
 DEFAULT_KVP = 120.0
+DENSE = 1.3
+"""Relative attenuation of 300 HU: bone, contrast agent or metal at any tube voltage."""
+FEWEST_DENSE = 100
+
+Relative = NDArray[np.float32]
 
 
 def ct_name(path: Path) -> str:
-    """Return the subject's name: the file's name without its ending, or the series' folder.
-
-    Raises:
-        DataError: if the path can be no CT.
-    """
+    """Return `CtInfo.name` of a CT that is not opened."""
     return scan_name(path)
 
 
 def ct_extent_mm(path: Path) -> tuple[float, float, float]:
-    """Return the extent from head to feet, front to back and right to left; reads headers only.
-
-    Raises:
-        DataError: if the CT is missing or its headers are not those of one sound volume.
-    """
-    header = open_scan(path).header
-    up, front, right = (n * mm for n, mm in zip(header.shape, header.spacing_mm, strict=True))
-    return up, front, right
+    """Return `CtInfo.extent_mm`."""
+    return ct_info(path).extent_mm
 
 
 def ct_kvp(path: Path) -> float | None:
-    """Return the tube voltage that the CT's headers tell, None where they tell none.
-
-    Raises:
-        DataError: as `ct_extent_mm`.
-    """
-    return open_scan(path).header.kvp
+    """Return `CtInfo.kvp`."""
+    return ct_info(path).kvp
 
 
 def ct_contrast_agent(path: Path) -> str | None:
-    """Return the contrast agent that the CT's headers name, None where they name none.
-
-    Raises:
-        DataError: as `ct_extent_mm`.
-    """
-    return open_scan(path).header.contrast_agent
-
-
-def ct_sha256(path: Path) -> str:
-    """Return the sha256 of the voxels in our axes and their spacing.
-
-    So packing, renaming, another order of the slices or another format does not change it.
-
-    Raises:
-        DataError: if the CT is missing, damaged or not one sound volume.
-    """
-    reader = open_scan(path)
-    spacing = " ".join(f"{mm:.3f}" for mm in reader.header.spacing_mm)
-    whole = hashlib.sha256(f"{reader.header.shape} {spacing} ".encode())
-    values = reader.values()
-    little = values.dtype.newbyteorder("<")
-    for row in values:
-        whole.update(np.ascontiguousarray(row, dtype=little).tobytes())
-    return whole.hexdigest()
+    """Return `CtInfo.contrast_agent`."""
+    return ct_info(path).contrast_agent
 
 
 def load_ct(
@@ -135,22 +114,31 @@ def load_ct(
     header = readers[0].header
     side = max(min(header.spacing_mm), voxel_mm or 0.0)
     body = body_mask(*scans, spacing_mm=header.spacing_mm)
-    split = _Split(scans, voltages, body, region)
     grid = CubicGrid(header.shape, header.spacing_mm, side)
-    soft, bone, *relative = grid.resampled(split.rows)
-    if relative:
-        soft, bone = without_negatives(soft, bone, kvp=voltages)
+    resampled = grid.resampled(_Fine(scans, voltages, body, region).rows)
+    relative = resampled[: len(scans)]
+    _refuse_wrong_order(paths, relative, voltages)
+    noise_hu = soft_tissue_noise_hu(scans[0], body) if len(scans) == 1 else 0.0
+    soft, bone = _split(resampled, voltages, noise_hu)
+    if len(scans) > 1:
+        for one in relative:
+            np.maximum(one, 0.0, out=one)
     return Subject(
-        name=ct_name(paths[0]),
+        name=scan_name(paths[0]),
         soft=soft,
         bone=bone,
         voxel_mm=side,
-        scans=dict(zip(voltages, relative, strict=False)),
+        scans=dict(zip(voltages, relative, strict=True)) if len(scans) > 1 else {},
     )
 
 
-class _Split:
-    """The fractions of a few slices at a time, and the relative attenuation of several CTs."""
+class _Fine:
+    """What is averaged to cubes, a few slices at a time.
+
+    The relative attenuation of each CT without its table, noise below air included. Of one CT
+    also its bone, and the bone region where there is one; of several, which are split linearly
+    later, also their parts inside the region.
+    """
 
     def __init__(
         self,
@@ -159,21 +147,63 @@ class _Split:
         body: NDArray[np.bool_],
         bone_region: NDArray[np.bool_] | None,
     ) -> None:
-        self._scans, self._kvp = scans, kvp
-        self._body, self._bone_region = body, bone_region
+        self._scans, self._kvp, self._body = scans, kvp, body
+        self._bone_region = bone_region
 
-    def rows(self, rows: slice) -> tuple[NDArray[np.float32], ...]:
-        hu = [np.where(self._body[rows], scan[rows], np.float32(-1000)) for scan in self._scans]
-        relative = [np.maximum(1.0 + one / np.float32(1000), np.float32(0)) for one in hu]
-        if len(hu) == 1:
-            soft, bone = two_bases(hu[0], kvp=self._kvp[0])
+    def rows(self, rows: slice) -> tuple[Relative, ...]:
+        body, region = self._body[rows], self._bone_region
+        hu: list[Relative] = [np.where(body, one[rows], np.float32(-1000)) for one in self._scans]
+        relative = [np.float32(1) + one / np.float32(1000) for one in hu]
+        share = None if region is None else region[rows].astype(np.float32)
+        if len(hu) > 1:
+            return (*relative, *(() if share is None else (share * one for one in relative)))
+        _, bone = two_bases(hu[0], kvp=self._kvp[0])
+        return (relative[0], bone) if share is None else (relative[0], share * bone, share)
+
+
+def _split(
+    resampled: Sequence[Relative], kvp: Sequence[float], noise_hu: float
+) -> tuple[Relative, Relative]:
+    """Return both fractions of what `_Fine` gave; slice by slice, which saves memory."""
+    n = len(kvp)
+    soft, bone = np.empty_like(resampled[0]), np.empty_like(resampled[0])
+    for rows in _slabs(len(soft)):
+        parts = [one[rows] for one in resampled]
+        if n == 1:
+            soft[rows], bone[rows] = averaged_bases(*parts, kvp=kvp[0], noise_hu=noise_hu)
+        elif len(parts) > n:
+            soft[rows], bone[rows] = bases_with_region(parts[:n], parts[n:], kvp=kvp)
         else:
-            soft, bone = decompose(relative, kvp=self._kvp)
-        if self._bone_region is not None:
-            inside = self._bone_region[rows]
-            soft = np.where(inside, soft, all_soft(relative, kvp=self._kvp))
-            bone = np.where(inside, bone, np.float32(0))
-        return (soft, bone) if len(hu) == 1 else (soft, bone, *relative)
+            soft[rows], bone[rows] = without_negatives(*decompose(parts, kvp=kvp), kvp=kvp)
+    return soft, bone
+
+
+def _slabs(n_slices: int) -> Iterator[slice]:
+    for first in range(0, n_slices, SLAB):
+        yield slice(first, first + SLAB)
+
+
+def _refuse_wrong_order(
+    paths: Sequence[Path], relative: Sequence[Relative], kvp: Sequence[float]
+) -> None:
+    """Refuse CTs whose dense voxels do not fall with the tube voltage, as bone and iodine do."""
+    if len(kvp) < 2:
+        return
+    dense = np.logical_and.reduce([one > DENSE for one in relative])
+    if int(dense.sum()) < FEWEST_DENSE:
+        return
+    medians_hu = [1000 * (float(np.median(one[dense])) - 1) for one in relative]
+    in_order = [median for _, median in sorted(zip(kvp, medians_hu, strict=True))]
+    if all(one > other for one, other in pairwise(in_order)):
+        return
+    found = ", ".join(
+        f"{path} {median:.0f} HU at {one:g} kVp"
+        for path, median, one in zip(paths, medians_hu, kvp, strict=True)
+    )
+    raise ConfigurationError(
+        f"median of the voxels above 300 HU: {found}; it falls as the tube voltage rises",
+        hint="check the tube voltages: --ct-kvp gives them in the order of the CTs",
+    )
 
 
 def _hounsfield(reader: ScanReader) -> Voxels:

@@ -6,7 +6,7 @@ Source DICOM PS3.3, C.7.6.2.1.1 (image plane) and C.11.1.1.2 (modality LUT).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,9 @@ class DicomSeriesReader(ScanReader):
             spacing_mm=self._orientation.sorted(spacing),
             centre_mm=centre,
             kvp=_one_kvp(folder, self._slices),
-            contrast_agent=next(
-                (s.contrast_agent for s in self._slices if s.contrast_agent), None
-            ),
+            contrast_agent=_first(one.contrast_agent for one in self._slices),
+            patient=_one_patient(folder, self._slices),
+            frame_of_reference=_first(one.frame_of_reference for one in self._slices),
         )
 
     def values(self) -> Voxels:
@@ -193,6 +193,20 @@ def _one_kvp(folder: Path, slices: Sequence[Slice]) -> float | None:
             hint="give each tube voltage as a series of its own",
         )
     return known[0] if known else None
+
+
+def _one_patient(folder: Path, slices: Sequence[Slice]) -> str | None:
+    known = {one.patient for one in slices if one.patient is not None}
+    if len(known) > 1:
+        raise DataError(
+            f"{folder} holds slices of {len(known)} patients by their PatientID",
+            hint="give the series of one patient",
+        )
+    return _first(known)
+
+
+def _first(told: Iterable[str | None]) -> str | None:
+    return next((one for one in told if one), None)
 
 
 def _apart(first: Sequence[float], second: Sequence[float]) -> float:

@@ -28,7 +28,8 @@ REQUIRED = (
 )
 TAGS = [
     *REQUIRED,
-    *("ContrastBolusAgent", "ImageType", "KVP", "Modality", "PhotometricInterpretation"),
+    *("ContrastBolusAgent", "FrameOfReferenceUID", "ImageType", "KVP", "Modality", "PatientID"),
+    "PhotometricInterpretation",
     *("RescaleType", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SOPClassUID"),
 ]
 DAMAGE = (
@@ -39,6 +40,11 @@ DAMAGE = (
 """What pydicom raises on a broken header."""
 
 NO_AGENT = ("", "none", "no", "n", "without")
+NO_PATIENT = (
+    *("", "0", "anon", "anonymous", "anonymized", "anonymised", "deidentified", "none"),
+    *("no id", "noid", "patient", "removed", "unknown", "xxx"),
+)
+"""What stands for a PatientID that was taken away; different patients share these."""
 CONVERT_HINT = "export the series again as classic CT images, or convert it with dcm2niix"
 
 
@@ -58,6 +64,8 @@ class Slice:
     intercept: float
     kvp: float | None
     contrast_agent: str | None
+    patient: str | None
+    frame_of_reference: str | None
 
 
 def series_slices(folder: Path, *, series: str | None = None) -> list[Slice]:
@@ -142,7 +150,10 @@ def _slice(file: Path, header: Dataset) -> Slice:
     if missing:
         raise DataError(f"{file} lacks {', '.join(missing)}", hint=CONVERT_HINT)
     _refuse_what_is_not_hu_or_not_read(file, header)
-    agent = str(header.get("ContrastBolusAgent") or "").strip()
+    agent, patient, frame = (
+        str(header.get(tag) or "").strip()
+        for tag in ("ContrastBolusAgent", "PatientID", "FrameOfReferenceUID")
+    )
     kvp = header.get("KVP")
     return Slice(
         file=file,
@@ -155,6 +166,8 @@ def _slice(file: Path, header: Dataset) -> Slice:
         intercept=_numbers(file, header, "RescaleIntercept", 1)[0],
         kvp=_numbers(file, header, "KVP", 1)[0] if kvp not in (None, "") else None,
         contrast_agent=None if agent.lower() in NO_AGENT else agent,
+        patient=None if patient.lower() in NO_PATIENT else patient,
+        frame_of_reference=frame or None,
     )
 
 

@@ -6,7 +6,7 @@ Every file format is one `ScanReader`; `scan_readers.open_scan` chooses it by th
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zlib import error as ZlibError  # noqa: N812
@@ -42,6 +42,10 @@ class ScanHeader:
     """Tube voltage, None where the file does not tell it."""
     contrast_agent: str | None = None
     """None where there is none, or the file does not tell it."""
+    patient: str | None = field(default=None, repr=False)
+    """PatientID; None where the file tells none. Kept out of messages: it is personal."""
+    frame_of_reference: str | None = field(default=None, repr=False)
+    """UID of one positioning of one patient, None where the file tells none."""
 
 
 class ScanReader(ABC):
@@ -121,27 +125,33 @@ def refuse_other_grid(
 ) -> None:
     """Refuse two volumes whose voxels are not the same places in the patient.
 
-    Where both files tell the position, the centres may differ by half a voxel.
-
     Raises:
         DataError: naming what differs.
     """
-    differs = None
-    sides = zip(header.spacing_mm, reference.spacing_mm, strict=True)
-    if header.shape != reference.shape:
-        differs = f"{times(header.shape)} voxels", f"{times(reference.shape)}"
-    elif any(abs(side - other) > SPACING_TOLERANCE * other for side, other in sides):
-        differs = f"voxels of {times(header.spacing_mm)} mm", f"{times(reference.spacing_mm)} mm"
-    elif header.centre_mm is not None and reference.centre_mm is not None:
-        apart = np.abs(np.subtract(header.centre_mm, reference.centre_mm))
-        if apart.max() > 0.5 * min(reference.spacing_mm):
-            differs = f"its centre at {times(header.centre_mm)} mm", times(reference.centre_mm)
+    differs = grid_difference(header, reference)
     if differs is not None:
         raise DataError(
             f"{path} has {differs[0]} (head to feet, front to back, right to left), "
             f"{reference_path} has {differs[1]}; both must lie on one grid",
             hint="resample one onto the grid of the other, for example in 3D Slicer",
         )
+
+
+def grid_difference(header: ScanHeader, reference: ScanHeader) -> tuple[str, str] | None:
+    """Return what differs between two grids, in the words of either; None where they are one.
+
+    Where both tell the position, the centres may differ by half a voxel.
+    """
+    sides = zip(header.spacing_mm, reference.spacing_mm, strict=True)
+    if header.shape != reference.shape:
+        return f"{times(header.shape)} voxels", f"{times(reference.shape)}"
+    if any(abs(side - other) > SPACING_TOLERANCE * other for side, other in sides):
+        return f"voxels of {times(header.spacing_mm)} mm", f"{times(reference.spacing_mm)} mm"
+    if header.centre_mm is not None and reference.centre_mm is not None:
+        apart = np.abs(np.subtract(header.centre_mm, reference.centre_mm))
+        if apart.max() > 0.5 * min(reference.spacing_mm):
+            return f"its centre at {times(header.centre_mm)} mm", times(reference.centre_mm)
+    return None
 
 
 @contextmanager

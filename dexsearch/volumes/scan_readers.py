@@ -25,6 +25,15 @@ def open_scan(path: Path) -> ScanReader:
     Raises:
         DataError: if there is nothing, or nothing that can be read, at `path`.
     """
+    try:
+        return _reader(path)
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}", hint="check the path"
+        ) from None
+
+
+def _reader(path: Path) -> ScanReader:
     ending = _ending(path)
     if ending is not None and not path.is_dir():
         if not path.is_file():

@@ -9,6 +9,9 @@ Both mu and HU_cortical are those of the CT's own tube voltage, so mu is reprodu
 The split is continuous: hard labels would leave the spine in the soft image. Contrast agent above
 150 HU counts as bone.
 
+The split has a corner at 150 HU. Splitting before voxels are averaged turns noise into bone,
+splitting after it loses thin bone; `averaged_bases` does neither.
+
 Several tube voltages k, with the columns mu_basis(k) / mu_water(k):
     relative(k) = soft * mu_soft(k) / mu_water(k) + bone * mu_bone(k) / mu_water(k)
 solved exactly for two, by least squares for more.
@@ -18,13 +21,84 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from dexsearch.physics.attenuation import cortical_bone_hu, effective_attenuation_per_cm
 
 BONE_FROM_HU = 150.0
+PLAIN_TISSUE_HU = 55.0
 SMALLEST_KVP_RANGE = 10.0
 
 Fraction = NDArray[np.float32]
+
+
+def averaged_bases(
+    relative: Fraction,
+    bone: Fraction,
+    share: Fraction | None = None,
+    *,
+    kvp: float,
+    noise_hu: float,
+) -> tuple[Fraction, Fraction]:
+    """Return the fractions of one CT in voxels that are averages of finer, noisier ones.
+
+    From the averaged bone goes what noise alone would have made of soft tissue, and up to twice
+    that is no bone; but there is never less than the averaged attenuation itself tells. Without
+    noise that is the averaged bone. The attenuation is kept.
+
+    Args:
+        relative: averaged attenuation relative to water.
+        bone: averaged bone fraction of `two_bases`.
+        share: how much of each voxel may hold bone, 0..1; None: all of it.
+        kvp: tube voltage, 60..140.
+        noise_hu: standard deviation of the finer voxels in HU.
+
+    Raises:
+        ValueError: if the tube voltage lies outside 60..140 kVp.
+    """
+    _, certain = two_bases(1000 * (relative - 1), kvp=kvp)
+    of_noise = _bone_of_noise(relative, kvp=kvp, noise_hu=noise_hu)
+    if share is not None:
+        certain, of_noise = certain * share, of_noise * share
+    left = np.where(bone > 2 * of_noise, bone - of_noise, np.float32(0))
+    to_soft, to_bone = (float(column) for column in _columns([kvp])[0])
+    most = np.maximum(relative, 0) / np.float32(to_bone)
+    bone = np.minimum(np.maximum(left, certain), most)
+    soft = (np.maximum(relative, 0) - np.float32(to_bone) * bone) / np.float32(to_soft)
+    return np.maximum(soft, 0), bone
+
+
+def _bone_of_noise(relative: Fraction, *, kvp: float, noise_hu: float) -> Fraction:
+    """Return what noise adds on average to the bone of even tissue: E[max(x, 0)] - max(x, 0).
+
+    Below soft tissue it counts as soft tissue: a mixture with lung or air, of which only the
+    soft tissue's noise reaches 150 HU.
+    """
+    if noise_hu <= 0:
+        return np.zeros_like(relative)
+    hu = np.maximum(1000 * (relative - 1), np.float32(PLAIN_TISSUE_HU))
+    above = np.abs(hu - np.float32(BONE_FROM_HU)) / np.float32(noise_hu)
+    density = np.exp(-0.5 * above**2) / np.float32(np.sqrt(2 * np.pi))
+    added_hu = noise_hu * (density - above * special.ndtr(-above))
+    return np.asarray(added_hu / (cortical_bone_hu(kvp) - BONE_FROM_HU), dtype=np.float32)
+
+
+def bases_with_region(
+    relative: Sequence[Fraction], inside: Sequence[Fraction], *, kvp: Sequence[float]
+) -> tuple[Fraction, Fraction]:
+    """Return the fractions of several CTs where only a part of the body may hold bone.
+
+    Args:
+        relative: attenuation relative to water, one volume per tube voltage.
+        inside: the part of it that comes from the region with bone.
+        kvp: as `decompose`.
+
+    Raises:
+        ValueError: as `decompose`.
+    """
+    soft, bone = decompose(inside, kvp=kvp)
+    outside = [whole - part for whole, part in zip(relative, inside, strict=True)]
+    return without_negatives(soft + all_soft(outside, kvp=kvp), bone, kvp=kvp)
 
 
 def two_bases(hu: Fraction, *, kvp: float) -> tuple[Fraction, Fraction]:
