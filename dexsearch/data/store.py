@@ -167,6 +167,11 @@ def _batches_of(samples: Iterable[Sample]) -> BatchesFrom:
 
 def _same_dataset(path: Path, asked: Origin) -> Dataset:
     """Open the dataset that is already there, if it is the one that was asked for."""
+    if not (path / MANIFEST_NAME).exists():
+        raise DataError(
+            f"{str(path)!r} already holds something else than a dataset",
+            hint="name another OUT",
+        )
     existing = open_dataset(path)
     found = _flat(existing.manifest.origin)
     wanted = _flat(asked)

@@ -116,3 +116,10 @@ def test_a_folder_without_write_permission_is_refused(
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system of the kernel")
 def test_a_file_system_that_takes_no_folders_is_refused(write: Write) -> None:
     refused(write, Path("/proc/cohort"), EnvironmentFault, "cannot write dataset")
+
+
+def test_a_folder_of_other_things_is_refused_and_kept(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    hint = refused(write, tmp_path, DataError, "already holds something else than a dataset")
+    assert hint == "name another OUT"
+    assert (tmp_path / "thesis.txt").exists()
