@@ -1,6 +1,6 @@
 """A small dataset of smooth random images, quick to write."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +64,50 @@ def write(tmp_path: Path, split: Split) -> Callable[..., Dataset]:
 @pytest.fixture
 def dataset(write: Callable[..., Dataset]) -> Dataset:
     return write()
+
+
+Batches = Callable[[int], Iterator[Sequence[Sample]]]
+
+
+def batches_from(n_done: int) -> Iterator[Sequence[Sample]]:
+    """One batch per subject; the first and the fourth are empty."""
+    done = [[make_sample(subject, pose) for pose in POSES] for subject in SUBJECTS]
+    yield from [[], *done[:2], [], *done[2:]][n_done:]
+
+
+N_BATCHES = len(SUBJECTS) + 2
+N_IMAGES = len(SUBJECTS) * len(POSES)
+
+
+def write_batches(
+    path: Path, batches: Batches, split: Split, seed: int = 0, **options: object
+) -> Dataset:
+    return write_dataset(
+        path, batches, split, kind="phantom", pixel_mm=2.0, units=UNITS, source={"seed": seed},
+        **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def ending_after(n_batches: int, fault: BaseException) -> Batches:
+    def batches(n_done: int) -> Iterator[Sequence[Sample]]:
+        for number, batch in enumerate(batches_from(n_done), start=n_done):
+            if number == n_batches:
+                raise fault
+            yield batch
+        raise fault
+
+    return batches
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def whole(tmp_path: Path, split: Split) -> dict[str, bytes]:
+    return contents(write_batches(tmp_path / "whole", batches_from, split).path)

@@ -1,22 +1,17 @@
-import hashlib
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from dexsearch.data.store import Dataset, Sample, Tumour, open_dataset, write_dataset
-from dexsearch.errors import DataError, EnvironmentFault
-from tests.data.conftest import POSES, SUBJECTS, UNITS, make_sample, samples
+from dexsearch.data.store import Dataset, Sample, open_dataset
+from dexsearch.errors import DataError
+from tests.data.conftest import POSES, SUBJECTS, make_sample, samples
 
 Write = Callable[..., Dataset]
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "dataset.md"
 
 
 def test_what_was_written_is_read_back(dataset: Dataset) -> None:
@@ -230,51 +225,3 @@ def test_a_missing_array_is_named(dataset: Dataset) -> None:
     (dataset.path / "validation" / "mask.npy").unlink()
     with pytest.raises(DataError, match=r"lacks validation/mask\.npy"):
         open_dataset(dataset.path)
-
-
-def test_an_unwritable_place_is_an_environment_fault(tmp_path: Path, split: object) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(EnvironmentFault, match="cannot write dataset"):
-        write_dataset(
-            tmp_path / "file" / "cohort",
-            samples(),
-            split,  # type: ignore[arg-type]
-            kind="phantom",
-            pixel_mm=None,
-            units=UNITS,
-            source={},
-        )
-
-
-def test_the_reader_in_the_document_reads_a_dataset(dataset: Dataset) -> None:
-    (code,) = re.findall("```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(code.replace("workspace/datasets/cohort", str(dataset.path)), names)
-    assert names["bone"].dtype == np.float32
-    assert np.array_equal(names["bone"], dataset.arrays("train").bone[0])
-
-
-def test_the_digest_follows_from_the_rule_in_the_document(write: Write) -> None:
-    tumour = Tumour((1.0, -2.5, 3.0), 12.0, 4.5, 6.0)
-    path = write(replace(sample, tumour=tumour, name="é") for sample in samples()).path
-    values = json.loads((path / "manifest.json").read_text())
-    listing = {
-        "constants": {key: values[key] for key in ("input_mean", "input_std")}
-        | {f"data_range/{name}": values["data_ranges"][name] for name in ("bone", "tissue")},
-        "files": sorted(values["files"].items()),
-        "images": {
-            subset: [[i["subject"], i["pose_deg"], i["name"], i["tumour"]] for i in infos]
-            for subset, infos in values["images"].items()
-        },
-        "size_px": values["size_px"],
-    }
-    checksum = values.pop("checksum")
-    texts = [json.dumps(value, sort_keys=True) for value in (listing, values)]
-    found = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
-    assert found == [values["digest"], checksum]
-
-
-def test_the_document_names_every_key_of_the_manifest(dataset: Dataset) -> None:
-    (example,) = re.findall("```json\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    values = json.loads((dataset.path / "manifest.json").read_text())
-    assert set(json.loads(example)) == set(values)
