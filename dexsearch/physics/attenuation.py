@@ -30,6 +30,7 @@ KVP_STEP = 2.0
 CSI_THICKNESS_CM = 0.06
 CSI_PACKING = 0.8
 REFERENCE_SOFT_CM = 18.0
+LEAST_QUANTA_PER_CM2_MAS = 1.0
 QUADRATURE_SOFT_CM = (0.0, 0.7, 2.0, 5.0, 10.0, 18.0, 30.0, 50.0)
 QUADRATURE_BONE_CM = (0.0, 0.4, 1.2, 3.0, 6.0)
 QUADRATURE_TOLERANCE = 1e-5
@@ -155,6 +156,9 @@ def detected_beam(
     squares) so that absorbed energy and its variance agree with all bins together, from 0 to
     50 cm of soft tissue and 6 cm of bone. Worst error of the log projection in that range at
     60..140 kVp: 3e-5, where 28 bins of the best widths err by 6e-4. Beams are remembered.
+
+    Raises:
+        ValueError: as `tube_spectrum`, and if filters leave less than one absorbed quantum.
     """
     return _quadrature(kvp, tuple((filters_mm or {}).items()))
 
@@ -181,6 +185,14 @@ def cortical_bone_hu(kvp: float) -> float:
 @functools.lru_cache(maxsize=128)
 def _quadrature(kvp: float, filters_mm: tuple[tuple[Material, float], ...]) -> DetectedBeam:
     beam = absorbed_beam(kvp, filters_mm=dict(filters_mm))
+    quanta = beam.quanta_per_cm2_mas.sum()
+    if quanta < LEAST_QUANTA_PER_CM2_MAS:
+        filters = " and ".join(f"{thick:g} mm of {material}" for material, thick in filters_mm)
+        raise ValueError(
+            f"got {kvp:g} kVp behind {filters}, which leaves {quanta:.2g} absorbed quanta per cm2 "
+            f"and mAs; at least {LEAST_QUANTA_PER_CM2_MAS:g} is allowed, so take thinner filters "
+            "or a higher tube voltage"
+        )
     soft_cm, bone_cm = np.meshgrid(QUADRATURE_SOFT_CM, QUADRATURE_BONE_CM)
     length = np.outer(soft_cm, beam.mu_soft_per_cm) + np.outer(bone_cm, beam.mu_bone_per_cm)
     passed = np.exp(length.min(axis=1, keepdims=True) - length) * beam.quanta_per_cm2_mas

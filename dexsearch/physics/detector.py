@@ -17,6 +17,7 @@ Source   Whiting et al., Med. Phys. 33(9):3290-3303 (2006), doi:10.1118/1.223076
          (scatter ratios).
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dexsearch.physics.attenuation import DetectedBeam, Material, detected_beam, tube_spectrum
+from dexsearch.physics.attenuation import DetectedBeam, Material, detected_beam
 from dexsearch.physics.blurring import blurred
 from dexsearch.physics.geometry import Detector
 
@@ -43,8 +44,11 @@ SCATTER_SIGMA_MM = 25.0
 """Standard deviation of the scatter's blur on the detector."""
 POISSON_BELOW_QUANTA = 10.0
 """Pixels with fewer effective quanta than this are drawn from a Poisson distribution."""
-RAYS_PER_CHUNK = 65536
-"""Rays handled at a time: a dozen energies of them stay in a processor's cache."""
+RAYS_PER_CHUNK = {"cpu": 2**15, "cuda": 2**22}
+"""Rays handled at a time: as many as stay in a processor's cache, or fill a GPU."""
+OVERSHOOT = 0.25
+"""Share of the longest length that one may lie below 0: turned splines reach 8 % beside a bone."""
+LENGTH_ROUNDING_CM = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,9 @@ class Exposure:
 
     def __post_init__(self) -> None:
         """Refuse settings that no tube has."""
-        tube_spectrum(self.kvp, filters_mm=dict(self.filters_mm))
         if len(dict(self.filters_mm)) < len(self.filters_mm):
             raise ValueError(f"got filters_mm={self.filters_mm!r}; name every material once")
+        self.beam()
         if not 0 < self.dose_mas < math.inf:
             raise ValueError(f"got dose_mas={self.dose_mas!r}; a dose is above 0 mAs")
         if not 0 <= self.scatter_to_primary < math.inf:
@@ -99,10 +103,12 @@ def log_projections(
 ) -> Float[Tensor, "B H W"]:
     """Expose views on the device that holds them and return `-ln(I / I0)` as float32.
 
-    The same formula on every device; only the random numbers differ between devices.
+    The same formula on every device; only the random numbers differ between devices. On a CPU the
+    number of threads changes no bit.
 
     Args:
-        soft_cm: length through soft tissue of every ray, `rays_per_pixel` a side of a pixel.
+        soft_cm: length through soft tissue of every ray, `rays_per_pixel` a side of a pixel;
+            slightly negative ones, as splines leave them beside a body, count as 0.
         bone_cm: the same through cortical bone.
         exposure: tube and detector settings.
         detector: the size of its pixels and its magnification; a view may have another shape.
@@ -117,10 +123,11 @@ def log_projections(
         stays finite. Without gradients.
 
     Raises:
-        ValueError: if shapes, rays per pixel or devices do not fit, a length is not finite, or a
-            dose factor is not positive.
+        ValueError: if shapes, rays per pixel or devices do not fit, a length is not finite or
+            clearly negative, or a dose factor is not positive.
     """
     _check(soft_cm, bone_cm, rays_per_pixel, rng, dose_factor)
+    soft_cm, bone_cm = _not_negative(soft_cm, "soft tissue"), _not_negative(bone_cm, "bone")
     beam, pixel_cm2 = exposure.beam(), (detector.pixel_mm / 10.0) ** 2
     quanta = beam.quanta_per_cm2_mas * (exposure.dose_mas * pixel_cm2)
     open_kev = float(quanta @ beam.energy_kev)
@@ -147,28 +154,36 @@ def _moments(
     bone_cm: Tensor,
     beam: DetectedBeam,
     quanta: NDArray[np.float64],
-    rays_per_pixel: int,
+    per_pixel: int,
 ) -> Float[Tensor, "2 B H W"]:
     """Return mean and variance of the pixels' energy, over that of the open field."""
     energy = quanta * beam.energy_kev / (quanta @ beam.energy_kev)
     variance = energy * beam.energy_kev / (quanta @ beam.energy_kev)
+    by_energy = np.stack((energy, variance, -beam.mu_soft_per_cm, -beam.mu_bone_per_cm)).T.tolist()
     soft, bone = soft_cm.float().reshape(-1), bone_cm.float().reshape(-1)
-    minus_mu = np.stack((-beam.mu_soft_per_cm, -beam.mu_bone_per_cm))[..., None]
-    weights, (minus_mu_soft, minus_mu_bone) = (
-        torch.from_numpy(values).float().to(soft.device)
-        for values in (np.stack((energy, variance)), minus_mu)
-    )
-    moments = soft.new_empty(2, soft.numel())
-    with torch.autocast(soft.device.type, enabled=False):
-        for first in range(0, soft.numel(), RAYS_PER_CHUNK):
-            chunk = slice(first, first + RAYS_PER_CHUNK)
-            passed = (minus_mu_soft * soft[chunk]).addcmul_(minus_mu_bone, bone[chunk]).exp_()
-            moments[:, chunk] = weights @ passed
-    views, rows, columns = soft_cm.shape
-    if rays_per_pixel == 1:
-        return moments.reshape(2, views, rows, columns)
-    h, w, r = rows // rays_per_pixel, columns // rays_per_pixel, rays_per_pixel
-    return moments.reshape(2, views, h, r, w, r).mean(dim=(3, 5))
+    moments = soft.new_zeros(2, soft.numel())
+    n_chunk = RAYS_PER_CHUNK.get(soft.device.type, RAYS_PER_CHUNK["cpu"])
+    for first in range(0, soft.numel(), n_chunk):
+        chunk = slice(first, first + n_chunk)
+        soft_part, bone_part = soft[chunk], bone[chunk]
+        (energy_part, variance_part), passed = moments[:, chunk], torch.empty_like(soft_part)
+        # A matrix product would add up in an order that depends on the number of threads.
+        for energy_step, variance_step, minus_mu_soft, minus_mu_bone in by_energy:
+            torch.mul(soft_part, minus_mu_soft, out=passed)
+            passed.add_(bone_part, alpha=minus_mu_bone).exp_()
+            energy_part.add_(passed, alpha=energy_step)
+            variance_part.add_(passed, alpha=variance_step)
+    moments = moments.reshape(2, *soft_cm.shape)
+    return moments if per_pixel == 1 else _pixel_means(moments, per_pixel)
+
+
+def _pixel_means(rays: Float[Tensor, "2 B R C"], per_pixel: int) -> Float[Tensor, "2 B H W"]:
+    """Average over a pixel's rays, in one order."""
+    total = rays[..., ::per_pixel, ::per_pixel].clone()
+    for row, column in itertools.product(range(per_pixel), repeat=2):
+        if row or column:
+            total += rays[..., row::per_pixel, column::per_pixel]
+    return total.div_(per_pixel**2)
 
 
 def _drawn(
@@ -215,8 +230,6 @@ def _check(
             f"got a generator on {rng.device} for lengths on {soft_cm.device}; make it with "
             f"torch.Generator({soft_cm.device.type!r})"
         )
-    if not math.isfinite(float(soft_cm.sum(dtype=torch.float64) + bone_cm.sum())):
-        raise ValueError("got a path length that is not finite; check the volumes for NaN")
     if dose_factor is not None and not (
         dose_factor.shape == (views,)
         and bool(((dose_factor > 0) & (dose_factor < math.inf)).all())
@@ -224,3 +237,21 @@ def _check(
         raise ValueError(
             f"got dose factors {dose_factor.tolist()} for {views} views; one a view, above 0"
         )
+
+
+def _not_negative(lengths_cm: Float[Tensor, "B R C"], material: str) -> Float[Tensor, "B R C"]:
+    """Return the lengths with what splines left below 0 set to 0.
+
+    Raises:
+        ValueError: on a length that is not finite, or too negative for a spline.
+    """
+    if not lengths_cm.numel():
+        return lengths_cm
+    least, most = torch.stack(lengths_cm.aminmax()).tolist()
+    allowed = -LENGTH_ROUNDING_CM - OVERSHOOT * max(most, 0.0)
+    if not (allowed <= least and most < math.inf):  # nor not a number
+        raise ValueError(
+            f"got path lengths through {material} of {least:g} to {most:g} cm; lengths are finite "
+            "and 0 or more, so check the volumes for NaN and negative fractions"
+        )
+    return lengths_cm.clamp_min(0.0) if least < 0 else lengths_cm

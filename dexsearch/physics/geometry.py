@@ -46,10 +46,10 @@ class Detector:
 
     def __post_init__(self) -> None:
         """Refuse an unknown geometry, a detector without pixels, and too wide a cone beam."""
-        if self.size_px < 1 or not self.pixel_mm > 0:
+        if self.size_px < 1 or not 0 < self.pixel_mm < np.inf:
             raise ValueError(
                 f"got {self.size_px} pixels of {self.pixel_mm:g} mm; a detector has at least one "
-                "pixel of more than 0 mm"
+                "pixel of more than 0 mm, of finite size"
             )
         if self.geometry not in get_args(Geometry):
             raise ValueError(
@@ -73,7 +73,13 @@ class Rays:
 
 
 def rotation_matrix(pose_deg: Pose) -> Float[np.ndarray, "3 3"]:
-    """Return the matrix that maps a point of the view to the same point of the volume."""
+    """Return the matrix that maps a point of the view to the same point of the volume.
+
+    Raises:
+        ValueError: if an angle is not finite.
+    """
+    if not np.isfinite(pose_deg).all():
+        raise ValueError(f"got the pose {pose_deg}; give three finite angles in degrees")
     matrix = np.eye(3)
     for (i, j), degrees in zip(((0, 1), (0, 2), (1, 2)), pose_deg, strict=True):
         turn = np.eye(3)
@@ -95,8 +101,14 @@ def source_mm(pose_deg: Pose) -> Float[np.ndarray, "3"]:
 
 
 def detector_rays(detector: Detector, pose_deg: Pose, *, per_pixel: int | None = None) -> Rays:
-    """Return the rays in the volume's frame, `per_pixel` a side of a pixel; None: supersampled."""
-    per_pixel = per_pixel or detector.supersample
+    """Return the rays in the volume's frame, `per_pixel` a side of a pixel; None: supersampled.
+
+    Raises:
+        ValueError: if there are no rays in a pixel, or an angle is not finite.
+    """
+    per_pixel = detector.supersample if per_pixel is None else per_pixel
+    if per_pixel < 1:
+        raise ValueError(f"got {per_pixel} rays a side of a pixel; at least 1")
     n = detector.size_px * per_pixel
     offset_mm = (np.arange(n) - (n - 1) / 2.0) * (detector.pixel_mm / per_pixel)
     matrix = rotation_matrix(pose_deg)
@@ -127,9 +139,18 @@ def detector_position_mm(
 
 
 def pixel_means(rays: Float[np.ndarray, "H W"], per_pixel: int) -> Float[np.ndarray, "h w"]:
-    """Average over the `per_pixel` x `per_pixel` rays of every pixel."""
+    """Average over the `per_pixel` x `per_pixel` rays of every pixel.
+
+    Raises:
+        ValueError: if the rays are not so many a side of whole pixels.
+    """
     if per_pixel == 1:
         return rays
+    if per_pixel < 1 or any(side % per_pixel for side in rays.shape):
+        raise ValueError(
+            f"got {per_pixel} rays a side of a pixel for {rays.shape[0]} x {rays.shape[1]} rays; "
+            "both sides are multiples of it"
+        )
     rows, columns = (n // per_pixel for n in rays.shape)
     means = rays.reshape(rows, per_pixel, columns, per_pixel).mean(axis=(1, 3))
     return np.asarray(means, dtype=rays.dtype)

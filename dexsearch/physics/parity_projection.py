@@ -25,7 +25,7 @@ class ParityProjector(Projector):
         """Keep both volumes as they are.
 
         Raises:
-            ValueError: on volumes of two shapes, or a voxel that is not above 0 mm.
+            ValueError: on volumes of two shapes, or a voxel that is not above 0 mm and finite.
         """
         check_pair(first, second, voxel_mm)
         self._volumes = (first.astype(np.float32), second.astype(np.float32))
@@ -72,7 +72,12 @@ def turned(
     """Turn a volume about its centre by three calls; its sides grow to hold all of it.
 
     The numbers keep their type: integers are rounded after every call.
+
+    Raises:
+        ValueError: if an angle is not finite.
     """
+    if not np.isfinite(pose_deg).all():
+        raise ValueError(f"got the pose {pose_deg}; give three finite angles in degrees")
     for degrees, axes in zip(pose_deg, TURNED_AXES, strict=True):
         volume = ndimage.rotate(
             volume, degrees, axes=axes, order=SPLINE_ORDER, mode="constant", cval=outside,

@@ -53,7 +53,7 @@ def filled_pair(
     """Cut away the empty margins, which add nothing to any ray.
 
     Raises:
-        ValueError: on volumes of two shapes, or a voxel that is not above 0 mm.
+        ValueError: on volumes of two shapes, or a voxel that is not above 0 mm and finite.
     """
     check_pair(first, second, voxel_mm)
     box = content_box((first != 0) | (second != 0))
@@ -75,12 +75,12 @@ def check_pair(
     """Refuse volumes that share no grid.
 
     Raises:
-        ValueError: on volumes of two shapes, or a voxel that is not above 0 mm.
+        ValueError: on volumes of two shapes, or a voxel that is not above 0 mm and finite.
     """
     if first.shape != second.shape:
         raise ValueError(
             f"got volumes of shapes {first.shape} and {second.shape}; they share one grid, "
             "so resample one of them"
         )
-    if not voxel_mm > 0:
-        raise ValueError(f"got voxels of {voxel_mm!r} mm; give their side, above 0 mm")
+    if not 0 < voxel_mm < np.inf:
+        raise ValueError(f"got voxels of {voxel_mm!r} mm; give their side, above 0 mm and finite")

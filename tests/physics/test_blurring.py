@@ -26,3 +26,19 @@ def test_a_uniform_image_stays_as_it_is(sigma_px: float) -> None:
 def test_a_width_that_is_none_is_refused(sigma_px: float) -> None:
     with pytest.raises(ValueError, match="it is above 0"):
         blurred(torch.zeros(1, 4, 4), sigma_px)
+
+
+@pytest.mark.parametrize("sigma_px", [0.75, 9.0])
+def test_the_number_of_threads_changes_no_bit_of_a_blur(
+    sigma_px: float, request: pytest.FixtureRequest
+) -> None:
+    before = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(before))
+    images = torch.rand(2, 2, 34, 34, generator=torch.Generator().manual_seed(0))
+    blurs = []
+    for n_threads in (1, 2, 4):
+        torch.set_num_threads(n_threads)
+        blurs.append(blurred(images, sigma_px))
+        assert torch.get_num_threads() == n_threads, "the caller's setting is left alone"
+    assert torch.equal(blurs[0], blurs[1])
+    assert torch.equal(blurs[0], blurs[2])

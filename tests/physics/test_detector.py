@@ -9,13 +9,14 @@ from jaxtyping import TypeCheckError
 from numpy.typing import NDArray
 
 from dexsearch.physics import detector
-from dexsearch.physics.attenuation import DetectedBeam, absorbed_beam
+from dexsearch.physics.attenuation import DetectedBeam, Material, absorbed_beam
 from dexsearch.physics.detector import (
     SCATTER_PRESETS,
     Exposure,
     log_projections,
 )
 from dexsearch.physics.geometry import Detector, Geometry
+from dexsearch.physics.projection import build_projector
 
 SHAPE = (96, 96)
 DETECTOR = Detector(size_px=96, pixel_mm=2.0)
@@ -88,9 +89,31 @@ def test_views_and_chunks_do_not_depend_on_each_other(monkeypatch: pytest.Monkey
 
     together = exposed(lengths)
     assert together.shape == (3, 4, 5)
-    monkeypatch.setattr(detector, "RAYS_PER_CHUNK", 64)
+    monkeypatch.setattr(detector, "RAYS_PER_CHUNK", {"cpu": 64})
     alone = torch.cat([exposed(view[None]) for view in lengths])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [34, 104])
+@pytest.mark.parametrize("n_threads", [2, 4])
+def test_the_number_of_threads_changes_no_bit(
+    size: int, n_threads: int, request: pytest.FixtureRequest
+) -> None:
+    before = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(before))
+    lengths = torch.rand(2, 2 * size, 2 * size, generator=torch.Generator().manual_seed(0)) * 20.0
+    exposure = Exposure(scatter_to_primary=0.5, blur_mm=1.5, electronic_noise_kev=100.0)
+    images = []
+    for number in (1, n_threads):
+        torch.set_num_threads(number)
+        images.append(
+            log_projections(
+                lengths, 0.1 * lengths, exposure, detector=DETECTOR, rays_per_pixel=2,
+                rng=torch.Generator().manual_seed(1),
+            )
+        )  # fmt: skip
+        assert torch.get_num_threads() == number, "the caller's setting is left alone"
+    assert torch.equal(*images)
 
 
 @pytest.mark.parametrize("kvp", [60.0, 81.5, 140.0])
@@ -200,11 +223,30 @@ def test_a_filter_named_twice_is_refused() -> None:
         Exposure(filters_mm=(("tin", 0.1), ("tin", 0.2)))
 
 
+@pytest.mark.parametrize(("material", "thickness_mm"), [("copper", 1000.0), ("copper", 20.0)])
+def test_a_filter_that_leaves_no_beam_is_refused(material: Material, thickness_mm: float) -> None:
+    with pytest.raises(ValueError, match=rf"60 kVp behind {thickness_mm:g} mm .* thinner filters"):
+        Exposure(kvp=60.0, filters_mm=((material, thickness_mm),))
+
+
+def test_a_thick_filter_that_leaves_a_beam_is_exposed_exactly() -> None:
+    exposure = Exposure(filters_mm=(("copper", 20.0),))
+    beam = absorbed_beam(120.0, filters_mm={"copper": 20.0})
+    energy = beam.quanta_per_cm2_mas * beam.energy_kev
+    lengths = torch.full((1, 1, 1), 20.0)
+    found = log_projections(
+        lengths, 0 * lengths, exposure, detector=DETECTOR, rays_per_pixel=1, rng=None
+    ).item()
+    passed = energy @ np.exp(-20.0 * beam.mu_soft_per_cm)
+    assert found == pytest.approx(-np.log(passed / energy.sum()), abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("per_pixel", "dose", "message"),
     [
         (3, None, "got 3 rays per pixel for 4 x 4 rays"),
         (0, None, "got 0 rays per pixel"),
+        (-1, None, "got -1 rays per pixel"),
         (1, [0.0], "one a view, above 0"),
         (1, [float("nan")], "one a view, above 0"),
     ],
@@ -226,8 +268,27 @@ def test_lengths_and_doses_that_do_not_fit_are_refused(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_length_that_is_no_number_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="lengths are finite"):
         expose(value)
+
+
+@pytest.mark.parametrize(("soft_cm", "bone_cm"), [(-5.0, 0.0), (5.0, -1.0)])
+def test_a_negative_length_is_refused(soft_cm: float, bone_cm: float) -> None:
+    with pytest.raises(
+        ValueError, match=r"got path lengths through .* of -\d to -\d cm; .* 0 or more"
+    ):
+        expose(soft_cm, bone_cm)
+
+
+def test_what_a_spline_leaves_below_0_counts_as_0() -> None:
+    soft = torch.tensor([[[20.0, -0.3], [-1e-7, 0.0]]])
+    bone = torch.tensor([[[1.0, -0.08], [0.0, 0.0]]])
+    image, clamped = (
+        log_projections(*lengths, Exposure(), detector=DETECTOR, rays_per_pixel=1, rng=None)
+        for lengths in ((soft, bone), (soft.clamp_min(0.0), bone.clamp_min(0.0)))
+    )
+    assert torch.equal(image, clamped)
+    assert image.min() > -1e-6
 
 
 @pytest.mark.parametrize(
@@ -244,3 +305,16 @@ def test_shapes_that_do_not_fit_are_refused(bone_shape: tuple[int, ...], n_doses
             rng=None,
             dose_factor=torch.ones(n_doses),
         )
+
+
+def test_a_body_turned_by_splines_can_be_exposed() -> None:
+    block = np.zeros((12, 12, 12), np.float32)
+    block[3:9, 3:9, 3:9] = 1.0
+    shell = block.copy()
+    shell[4:8, 4:8, 4:8] = 0.0
+    projector = build_projector(block, shell, voxel_mm=10.0, kind="parity")
+    rays = projector.ray_lengths_cm((20.0, 15.0, 40.0), Detector(40, 2.0))
+    assert min(length.min() for length in rays) < -0.02
+    soft, bone = (torch.from_numpy(length)[None] for length in rays)
+    image = log_projections(soft, bone, Exposure(), detector=DETECTOR, rays_per_pixel=1, rng=None)
+    assert image.min() > -1e-6

@@ -67,6 +67,24 @@ def test_a_pixel_is_the_mean_of_its_rays() -> None:
     np.testing.assert_array_equal(pixel_means(rays, 1), rays)
 
 
+@pytest.mark.parametrize("per_pixel", [0, -1, 3])
+def test_rays_that_make_no_whole_pixels_are_refused(per_pixel: int) -> None:
+    with pytest.raises(ValueError, match=f"got {per_pixel} rays a side of a pixel for 4 x 4"):
+        pixel_means(np.ones((4, 4), np.float32), per_pixel)
+
+
+@pytest.mark.parametrize("per_pixel", [0, -1])
+def test_pixels_without_rays_are_refused(per_pixel: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        detector_rays(Detector(4, 1.0), POSE, per_pixel=per_pixel)
+
+
+@pytest.mark.parametrize("angle", [float("nan"), float("inf")])
+def test_a_pose_that_is_no_number_is_refused(angle: float) -> None:
+    with pytest.raises(ValueError, match="three finite angles"):
+        detector_rays(Detector(4, 1.0), (0.0, angle, 0.0))
+
+
 def test_the_box_of_the_content_is_the_smallest() -> None:
     filled = np.zeros((5, 6, 7), dtype=np.bool_)
     filled[1, 2, 3] = filled[3, 2, 6] = True
@@ -74,7 +92,9 @@ def test_the_box_of_the_content_is_the_smallest() -> None:
     assert filled[content_box(filled & False)].shape == (1, 1, 1)
 
 
-@pytest.mark.parametrize(("size_px", "pixel_mm"), [(0, 1.0), (4, 0.0), (4, float("nan"))])
+@pytest.mark.parametrize(
+    ("size_px", "pixel_mm"), [(0, 1.0), (4, 0.0), (4, float("nan")), (4, float("inf"))]
+)
 def test_a_detector_without_pixels_is_refused(size_px: int, pixel_mm: float) -> None:
     with pytest.raises(ValueError, match=r"at least one pixel"):
         Detector(size_px=size_px, pixel_mm=pixel_mm)

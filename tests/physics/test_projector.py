@@ -28,12 +28,20 @@ def test_volumes_of_two_shapes_are_refused(kind: ProjectorKind) -> None:
         )
 
 
-@pytest.mark.parametrize("voxel_mm", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("voxel_mm", [0.0, -1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("kind", KINDS)
 def test_voxels_without_a_size_are_refused(voxel_mm: float, kind: ProjectorKind) -> None:
     volume = np.ones((4, 4, 4), np.float32)
     with pytest.raises(ValueError, match="above 0 mm"):
         build_projector(volume, volume, voxel_mm=voxel_mm, kind=kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pose_that_is_no_number_is_refused_by_every_projector(kind: ProjectorKind) -> None:
+    volume = np.ones((4, 4, 4), np.float32)
+    projector = build_projector(volume, volume, voxel_mm=1.0, kind=kind)
+    with pytest.raises(ValueError, match="three finite angles"):
+        projector.ray_lengths_cm((0.0, 0.0, float("nan")), Detector(4, 1.0))
 
 
 @pytest.mark.parametrize("kind", ["fast", "parity"])
