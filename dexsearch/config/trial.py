@@ -90,7 +90,8 @@ class ExposureConfig(Config):
     """Each image's dose is multiplied by exp(uniform(-j, j)); 0.7 halves or doubles it."""
 
     kvp_jitter: Annotated[float, Field(ge=0, le=80)] = 0.0
-    """Each batch's tube voltage lies so many whole kVp from the dataset's at most, in 60..140."""
+    """Each batch's tube voltage is drawn evenly, in steps of 1 kVp, from those that lie within
+    60..140 kVp and at most so far from the dataset's."""
 
     @model_validator(mode="after")
     def _jitter_what_is_exposed(self) -> Self:

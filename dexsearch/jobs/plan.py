@@ -155,6 +155,12 @@ def refuse_unexposable(space: SearchSpace, dataset: Path, manifest: "Manifest | 
             "its inputs are no simulated exposures or it has no path lengths; leave the key out, "
             "or use data that 'dexsearch data phantom' or 'data ct' made"
         )
+    if any(resample) and manifest is not None and _lacks_edges(manifest):
+        raise ConfigurationError(
+            f"{_RESAMPLE} may be true, and the dataset {str(dataset)!r} does not say what edges "
+            "within a pixel let through: it was made by an older version; make it again, or leave "
+            "the key out"
+        )
 
 
 def _possible(space: SearchSpace, key: str, *, default: Scalar) -> tuple[Scalar, ...]:
@@ -168,6 +174,16 @@ def _exposable(space: SearchSpace, manifest: "Manifest | None") -> bool:
     if manifest is not None:
         return exposure_of(manifest) is not None
     return space.data.phantom is not None and space.data.phantom.targets != "xray-gan"
+
+
+def _lacks_edges(manifest: "Manifest") -> bool:
+    """Return whether a pixel had several rays of which only the mean lengths are known."""
+    from dexsearch.data.manifest import EDGES
+    from dexsearch.data.pairs import exposure_of
+
+    exposed = exposure_of(manifest)
+    several = exposed is not None and exposed[1].supersample > 1
+    return several and EDGES not in manifest.arrays
 
 
 def _with_overrides(space: SearchSpace, *, trials: int | None, epochs: int | None) -> SearchSpace:

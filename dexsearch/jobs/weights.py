@@ -179,11 +179,13 @@ def _exposed(dataset: "Dataset", views: list[int], low: "Exposure", high: "Expos
     """Expose some training views at both tube voltages, without noise."""
     import torch
 
+    from dexsearch.data.pairs import exposure_of
     from dexsearch.physics.detector import log_projections
     from dexsearch.physics.geometry import Detector
 
     soft, bone = (np.asarray(values[views], dtype=np.float32) for values in _lengths_cm(dataset))
-    detector = Detector(soft.shape[-1], dataset.manifest.pixel_mm or UNKNOWN_PIXEL_MM)
+    known, pixel_mm = exposure_of(dataset.manifest), dataset.manifest.pixel_mm or UNKNOWN_PIXEL_MM
+    detector = Detector(soft.shape[-1], pixel_mm) if known is None else known[1]
     tensors = torch.from_numpy(soft), torch.from_numpy(bone)
     p_low, p_high = (
         log_projections(*tensors, exposure, detector=detector, rays_per_pixel=1, rng=None).numpy()

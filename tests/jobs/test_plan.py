@@ -1,13 +1,19 @@
 """A search is planned from its file and flags, or refused before anything is written."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pytest
 
 from dexsearch.config.yaml_file import parse_space
+from dexsearch.data.splits import split_subjects
+from dexsearch.data.store import Sample, write_dataset
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.jobs.plan import plan_search, refuse_unbuildable
+from dexsearch.physics.detector import Exposure
+from dexsearch.physics.geometry import Detector
 
 
 class Trained(Protocol):
@@ -88,6 +94,36 @@ def test_fresh_exposures_of_what_was_not_exposed_are_refused(trained: Trained, a
     with pytest.raises(ConfigurationError, match=r"exposure\.resample .*datasets/small") as caught:
         plan_search(str(space), workspace=trained.workspace)
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(("pixel_mm", "refused"), [(5.0, True), (2.0, False)])
+def test_fresh_exposures_of_several_rays_a_pixel_need_their_edges(
+    tmp_path: Path, pixel_mm: float, refused: bool
+) -> None:
+    """Datasets of older versions have no edges; with one ray a pixel there are none."""
+    rng = np.random.default_rng(0)
+    body = np.ones((32, 32), np.bool_)
+    samples = [
+        Sample(
+            name, (0.0, 0.0, 0.0), *(rng.uniform(1, 2, (3, 32, 32)).astype(np.float32)), mask=body
+        )
+        for name in "abcd"
+    ]
+    write_dataset(
+        tmp_path / "old", samples, split_subjects(tuple("abcd"), seed=0), kind="phantom",
+        pixel_mm=pixel_mm, units={"input": "log", "bone": "cm", "tissue": "cm"},
+        source={"exposure": asdict(Exposure()), "detector": asdict(Detector(32, pixel_mm))},
+    )  # fmt: skip
+    space = tmp_path / "mine.yaml"
+    space.write_text(
+        "task: bone\ndata: {path: old}\n"
+        "fixed: {exposure.resample: true, generator.depth: 2, discriminator.patch_px: 16}\n"
+    )
+    if refused:
+        with pytest.raises(ConfigurationError, match="older version; make it again"):
+            plan_search(str(space), workspace=tmp_path)
+    else:
+        assert plan_search(str(space), workspace=tmp_path)
 
 
 @pytest.mark.parametrize("asked", FRESH)

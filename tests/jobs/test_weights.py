@@ -15,6 +15,9 @@ from dexsearch.data.splits import split_subjects
 from dexsearch.data.store import Dataset, Sample, write_dataset
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.jobs.weights import WeightSearch, find_weights
+from dexsearch.physics import detector as exposing
+from dexsearch.physics.detector import Exposure
+from dexsearch.physics.geometry import Detector
 
 SIZE_PX = 40
 SUBJECTS = tuple(f"subject-{index}" for index in range(4))
@@ -34,11 +37,19 @@ def _samples(*, ribs: bool) -> Iterator[Sample]:
         yield Sample(subject, (0.0, 0.0, 0.0), *arrays, mask)  # type: ignore[misc]
 
 
-def make_dataset(path: Path, *, ribs: bool = True, unit: str = "cm") -> Dataset:
+def make_dataset(
+    path: Path,
+    *,
+    ribs: bool = True,
+    unit: str = "cm",
+    imaging: tuple[Exposure, Detector] | None = None,
+) -> Dataset:
+    names = ("exposure", "detector")
+    source = {} if imaging is None else dict(zip(names, map(asdict, imaging), strict=True))
     units = {"input": "log", "bone": unit, "tissue": unit}
     split = split_subjects(SUBJECTS, seed=0)
     return write_dataset(
-        path, _samples(ribs=ribs), split, kind="phantom", pixel_mm=5.0, units=units, source={}
+        path, _samples(ribs=ribs), split, kind="phantom", pixel_mm=5.0, units=units, source=source
     )
 
 
@@ -81,6 +92,24 @@ def test_the_result_is_a_table_json_and_a_picture_beside_the_dataset(
     told = json.loads(capsys.readouterr().out)
     assert told["found"] == asdict(found.found)
     assert len(told["weights"]) == len(told["bone_in_soft_image_per_cm"])
+
+
+def test_the_views_are_exposed_on_the_datasets_own_detector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exposure = Exposure(scatter_to_primary=2.0)
+    detector = Detector(SIZE_PX, 5.0, "cone")
+    cone = make_dataset(tmp_path / "cone", imaging=(exposure, detector))
+    seen: list[object] = []
+
+    def note(*args: object, **kwargs: object) -> object:
+        seen.append(kwargs["detector"])
+        return log_projections(*args, **kwargs)  # type: ignore[arg-type]
+
+    log_projections = exposing.log_projections
+    monkeypatch.setattr(exposing, "log_projections", note)
+    find_weights(cone, None, pair_kvp=(60.0, 120.0))
+    assert set(seen) == {detector}
 
 
 def test_a_dataset_without_path_lengths_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Laws of fresh exposures: other noise in every epoch, the same noise for the same seed."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dexsearch.config.trial import ExposureConfig, TrialConfig, trial_config
 from dexsearch.data.pairs import DevicePathLengths, TrainingData
 from dexsearch.physics.detector import Exposure, log_projections
 from dexsearch.physics.geometry import Detector
+from dexsearch.training import augmentation
 from dexsearch.training.augmentation import FreshExposures, StoredInputs
 from dexsearch.training.loop import EpochRecord, train
 from dexsearch.training.normalization import Normalization
@@ -49,7 +51,7 @@ def make_exposed(make_data: MakeData) -> MakeData:
     def exposed(n_train: int, size_px: int) -> TrainingData:
         data = make_data(n_train, 4, size_px, targets=("bone", "tissue"))
         bone, tissue = (data.train.target[:, channel] for channel in (0, 1))
-        exposure, detector = Exposure(), Detector(size_px=size_px, pixel_mm=10.0)
+        exposure, detector = Exposure(dose_mas=1.0), Detector(size_px=size_px, pixel_mm=3.0)
         stored = log_projections(
             tissue, bone, exposure, detector=detector, rays_per_pixel=1,
             rng=torch.Generator().manual_seed(5),
@@ -112,6 +114,95 @@ def test_a_fresh_exposure_lets_as_much_through_at_edges_as_the_stored_one(
         FEW, epoch=1, number=0
     )
     np.testing.assert_allclose(difference.numpy(), edges[FEW], atol=1e-6)
+
+
+def pixel_means(rays: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool2d(rays[:, None], 2)[:, 0]
+
+
+def with_two_rays_a_side(
+    data: TrainingData, *, kvp: float, edges: bool = True
+) -> tuple[TrainingData, torch.Tensor, torch.Tensor]:
+    """Return views of many edges within pixels, and all of their rays."""
+    assert data.exposure is not None
+    rng = torch.Generator().manual_seed(3)
+    soft_cm = 15.0 + 1.6 * torch.rand(len(data.train), 64, 64, generator=rng)
+    bone_cm = 1.0 + 0.2 * torch.rand(len(data.train), 64, 64, generator=rng)
+    means = pixel_means(soft_cm), pixel_means(bone_cm)
+    exposure = dataclasses.replace(data.exposure[0], kvp=kvp, dose_mas=1e8)
+    detector = Detector(size_px=32, pixel_mm=5.0)
+    smooth, edged = (
+        log_projections(*rays, exposure, detector=detector, rays_per_pixel=n, rng=None)
+        for rays, n in ((means, 1), ((soft_cm, bone_cm), 2))
+    )
+    lengths = DevicePathLengths(
+        means[0].numpy(), means[1].numpy(), CPU, edges=(smooth - edged).numpy() if edges else None
+    )
+    train = dataclasses.replace(data.train, path_lengths=lengths)
+    exposed = dataclasses.replace(data, train=train, exposure=(exposure, detector))
+    return exposed, soft_cm, bone_cm
+
+
+@pytest.mark.parametrize(("made_at", "exposed_at"), [(120.0, 60.0), (60.0, 140.0)])
+def test_edges_let_as_much_through_as_at_the_tube_voltage_drawn(
+    data: TrainingData,
+    made_at: float,
+    exposed_at: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, soft_cm, bone_cm = with_two_rays_a_side(data, kvp=made_at)
+    assert made.exposure is not None
+    exposure = dataclasses.replace(made.exposure[0], kvp=exposed_at)
+    monkeypatch.setattr(FreshExposures, "_drawn_exposure", lambda *_: exposure)
+    found = fresh(made).expose(FEW, epoch=1, number=0)
+    rays = soft_cm[FEW], bone_cm[FEW]
+    exact, smooth = (
+        log_projections(*lengths, exposure, detector=made.exposure[1], rays_per_pixel=n, rng=None)
+        for lengths, n in ((rays, 2), (tuple(map(pixel_means, rays)), 1))
+    )
+    # Rounding to float16 shifts pixels by 0.001 each way, so the means are compared.
+    effect = float((smooth - exact).mean())
+    assert effect > 0.002
+    assert float((found - exact).mean()) == pytest.approx(0.0, abs=0.25 * effect)
+
+
+def test_data_of_several_rays_a_pixel_without_their_edges_are_refused(data: TrainingData) -> None:
+    old, _, _ = with_two_rays_a_side(data, kvp=120.0, edges=False)
+    with pytest.raises(ValueError, match="older version, so make them again"):
+        train(small(), old, epochs=1, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("kvp", "jitter", "least", "most"),
+    [(120.0, 80.0, 60, 140), (70.0, 20.0, 60, 90), (140.0, 5.0, 135, 140), (90.0, 0.9, 90, 90)],
+)
+def test_tube_voltages_are_drawn_evenly_from_those_that_a_tube_has(
+    data: TrainingData,
+    kvp: float,
+    jitter: float,
+    least: int,
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert data.exposure is not None
+    exposure = dataclasses.replace(data.exposure[0], kvp=kvp)
+    exposures = fresh(
+        dataclasses.replace(data, exposure=(exposure, data.exposure[1])),
+        ExposureConfig(resample=True, kvp_jitter=jitter),
+    )
+    seen: list[float] = []
+
+    def note(*args: object, **kwargs: object) -> torch.Tensor:
+        seen.append(args[2].kvp)  # type: ignore[attr-defined]
+        return torch.zeros(1, 1, 1)
+
+    monkeypatch.setattr(augmentation, "log_projections", note)
+    n = 40 * (most - least + 1)
+    for epoch in range(n):
+        exposures.expose(FEW[:1], epoch=epoch, number=0)
+    counts = Counter(seen)
+    assert set(counts) == set(map(float, range(least, most + 1)))
+    assert max(counts.values()) < 40 + 6 * 40**0.5, "none is drawn much more often"
 
 
 def test_dose_jitter_makes_some_images_noisier_than_others(data: TrainingData) -> None:
