@@ -73,7 +73,13 @@ def high_pass(
 
 
 def blur(images: Float[Tensor, "B H W"], sigma_px: float) -> Float[Tensor, "B H W"]:
-    """Filter with a Gaussian cut at 3 sigma; what lies beyond the image counts as 0."""
+    """Filter with a Gaussian cut at 3 sigma; what lies beyond the image counts as 0.
+
+    Raises:
+        ValueError: if the standard deviation is not above 0.
+    """
+    if not 0 < sigma_px < math.inf:
+        raise ValueError(f"got a standard deviation of {sigma_px!r} pixels; it is above 0")
     radius = max(1, math.ceil(3 * sigma_px))
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma_px) ** 2)

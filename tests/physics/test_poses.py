@@ -1,7 +1,11 @@
 """Pose sets."""
 
-import numpy as np
+from collections.abc import Callable
 
+import numpy as np
+import pytest
+
+from dexsearch.physics.geometry import Pose
 from dexsearch.physics.poses import cohort_poses, sweep_poses
 
 
@@ -18,3 +22,12 @@ def test_a_sweep_covers_the_half_circle() -> None:
 
 def test_poses_follow_from_the_seed() -> None:
     assert cohort_poses(5, np.random.default_rng(1)) == cohort_poses(5, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("n_poses", [0, -1])
+@pytest.mark.parametrize("draw", [cohort_poses, sweep_poses])
+def test_no_poses_are_refused(
+    draw: Callable[[int, np.random.Generator], tuple[Pose, ...]], n_poses: int
+) -> None:
+    with pytest.raises(ValueError, match=f"got {n_poses} poses"):
+        draw(n_poses, np.random.default_rng(0))

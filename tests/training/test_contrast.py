@@ -48,3 +48,9 @@ def test_what_is_constant_in_the_mask_has_no_detail_whatever_lies_outside() -> N
     image = torch.where(mask, 4.0, 100.0)
     assert high_pass(image, mask, sigma_px=3.0).abs().max() < 1e-4
     assert local_mean(image, mask, sigma_px=3.0)[mask].allclose(torch.tensor(4.0))
+
+
+@pytest.mark.parametrize("sigma_px", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_window_without_width_is_refused(sigma_px: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        high_pass(torch.ones(2, SIZE_PX, SIZE_PX), MASK, sigma_px=sigma_px)
