@@ -1,10 +1,11 @@
 """The body without the table."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dexsearch.volumes.body import body_mask
+from dexsearch.volumes.body import body_mask, soft_tissue_noise_hu
 
 
 def hu_with_a_table() -> NDArray[np.int16]:
@@ -74,3 +75,17 @@ def test_several_scans_are_averaged() -> None:
 
 def test_nothing_but_air_has_no_body() -> None:
     assert not body_mask(np.full((3, 4, 5), -1000, np.int16)).any()
+
+
+@pytest.mark.parametrize("sigma_hu", [0.0, 30.0, 120.0])
+def test_noise_is_measured_in_soft_tissue_whatever_lies_beside_it(sigma_hu: float) -> None:
+    hu = hu_with_a_table()
+    noise = np.random.default_rng(0).normal(0, 1, hu.shape)
+    noisy = (hu + noise * np.where(hu == 40, sigma_hu, 10)).astype(np.float32)
+    found = soft_tissue_noise_hu(noisy, body_mask(hu))
+    assert found == pytest.approx(sigma_hu, rel=0.05, abs=0.01)
+
+
+def test_a_scan_without_soft_tissue_shows_no_noise() -> None:
+    air = np.full((3, 9, 9), -1000, np.int16)
+    assert soft_tissue_noise_hu(air, air > 0) == 0.0

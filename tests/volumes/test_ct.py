@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.physics.geometry import Detector
 from dexsearch.physics.projection import build_projector
-from dexsearch.volumes.ct import ct_contrast_agent, ct_extent_mm, ct_kvp, ct_sha256, load_ct
+from dexsearch.volumes.ct import ct_info, ct_sha256, load_ct
 
 
 def body_hu() -> NDArray[np.int16]:
@@ -62,9 +62,35 @@ def test_a_coarser_voxel_keeps_the_mass(tmp_path: Path) -> None:
     assert 8 * coarse.bone.sum() == pytest.approx(fine.bone.sum(), rel=0.1)
 
 
+def noisy_chest(sigma_hu: float) -> NDArray[np.int16]:
+    """Soft tissue of 50 HU in voxels of 1 mm, with a thin bone in one half."""
+    hu = np.full((42, 36, 30), -1000, np.float32)
+    hu[3:39, 3:33] = 50
+    hu[9:11, 9:11, 3:27] = 900
+    noise = np.random.default_rng(0).normal(0, sigma_hu, hu.shape)
+    return np.rint(hu + noise).astype(np.int16)
+
+
+def test_noise_of_fine_voxels_is_no_bone_in_coarser_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "ct.nii", noisy_chest(120.0), (1, 1, 1))
+    other_half = load_ct(path, voxel_mm=3.0).bone[:, :, :6]
+    assert other_half.mean() < 1e-4
+    assert load_ct(path).bone[:, :, :18].mean() > 0.005
+
+
+@pytest.mark.parametrize(("sigma_hu", "rel"), [(0.0, 0.08), (20.0, 0.08), (60.0, 0.15)])
+def test_thin_bone_outlives_coarser_voxels_and_noise(
+    tmp_path: Path, sigma_hu: float, rel: float
+) -> None:
+    path = write(tmp_path / "ct.nii", noisy_chest(sigma_hu), (1, 1, 1))
+    clean = load_ct(write(tmp_path / "clean.nii", noisy_chest(0.0), (1, 1, 1)))
+    coarse = load_ct(path, voxel_mm=3.0)
+    assert 27 * coarse.bone.sum() == pytest.approx(clean.bone.sum(), rel=rel)
+
+
 def test_the_extent_comes_from_the_header(tmp_path: Path) -> None:
     path = write(tmp_path / "flat.nii", body_hu(), (2, 2, 4))
-    assert ct_extent_mm(path) == (64.0, 40.0, 48.0)
+    assert ct_info(path).extent_mm == (64.0, 40.0, 48.0)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +144,27 @@ def test_files_that_are_missing_cut_or_of_another_kind_are_refused(tmp_path: Pat
         load_ct(tmp_path / "cut.nii.gz")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ct.nii.g", "no such CT"),
+        ("gone/", "no such CT"),
+        ("gone#1.2", "no such CT"),
+        ("ct.nii.gz/deeper.nii", "no such CT"),
+        ("n" * 300 + ".nii", "cannot be read: File name too long"),
+        ("n" * 300, "cannot be read: File name too long"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused_in_one_line(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    write(tmp_path / "ct.nii.gz", body_hu())
+    for read in (ct_info, ct_sha256, load_ct):
+        with pytest.raises(DataError, match=message) as refusal:
+            read(tmp_path / name)
+        assert "check the path" in str(refusal.value.hint)
+
+
 def test_a_damaged_file_is_refused_in_whatever_order_its_axes_are(tmp_path: Path) -> None:
     hu = np.random.default_rng(0).integers(-1000, 900, (20, 20, 20), np.int16)
     path = tmp_path / "turned.nii.gz"
@@ -135,13 +182,13 @@ def test_the_extent_of_turned_axes_is_the_patients(tmp_path: Path) -> None:
     affine = np.array([[0, 2, 0, 0], [0, 0, 3, 0], [-4, 0, 0, 0], [0, 0, 0, 1]], float)
     path = tmp_path / "turned.nii"
     nibabel.save(nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), affine), path)
-    assert ct_extent_mm(path) == (20.0, 21.0, 12.0)
+    assert ct_info(path).extent_mm == (20.0, 21.0, 12.0)
 
 
 def test_a_ct_without_a_told_voltage_counts_as_120_kvp(tmp_path: Path) -> None:
     path = write(tmp_path / "ct.nii", body_hu())
-    assert ct_kvp(path) is None
-    assert ct_contrast_agent(path) is None
+    assert ct_info(path).kvp is None
+    assert ct_info(path).contrast_agent is None
     np.testing.assert_array_equal(load_ct(path).bone, load_ct(path, kvp=120).bone)
     assert load_ct(path, kvp=80).bone.max() < 0.9 * load_ct(path).bone.max()
 

@@ -89,6 +89,66 @@ def test_noisy_cts_give_no_negative_fraction(phantom: Subject, tmp_path: Path) -
     assert np.abs(subject.bone - phantom.bone)[inside].mean() < 0.05
 
 
+def dense(hu: dict[float, float]) -> dict[float, NDArray[np.int16]]:
+    """A body in air with a block of bone, of these HU by tube voltage."""
+    bodies = {}
+    for kvp, bone_hu in hu.items():
+        body = np.full((10, 20, 20), -1000, np.int16)
+        body[1:9, 2:18, 2:18] = 40
+        body[2:8, 6:12, 6:12] = bone_hu
+        bodies[kvp] = body
+    return bodies
+
+
+def test_cts_whose_bone_does_not_fall_with_the_voltage_are_refused(tmp_path: Path) -> None:
+    bodies = dense({80.0: 700, 120.0: 560, 140.0: 520})
+    paths = [write(tmp_path / f"{kvp:g}.nii", body) for kvp, body in bodies.items()]
+    assert load_ct(paths, kvp=(80, 120, 140)).bone.max() > 0.2
+    found = r"80.nii 700 HU at 140 kVp, .*120.nii 560 HU at 120 kVp, .*140.nii 520 HU at 80 kVp"
+    with pytest.raises(ConfigurationError, match=found) as refusal:
+        load_ct(paths, kvp=(140, 120, 80))
+    assert "--ct-kvp" in str(refusal.value.hint)
+    with pytest.raises(ConfigurationError, match="falls as the tube voltage rises"):
+        load_ct(paths[1:], kvp=(120, 80))
+    with pytest.raises(ConfigurationError, match="falls as the tube voltage rises"):
+        load_ct([paths[0], paths[0]], kvp=(80, 120))
+
+
+def test_without_dense_voxels_any_order_is_taken(tmp_path: Path) -> None:
+    bodies = dense({80.0: 250, 140.0: 200})
+    paths = [write(tmp_path / f"{kvp:g}.nii", body) for kvp, body in bodies.items()]
+    assert not load_ct(paths, kvp=(140, 80)).bone[:, 7, 7].any()
+
+
+def test_several_cts_may_have_one_file_name(tmp_path: Path) -> None:
+    paths = []
+    for kvp, body in dense({80.0: 700, 140.0: 520}).items():
+        (tmp_path / f"{kvp:g}").mkdir()
+        paths.append(write(tmp_path / f"{kvp:g}" / "ct.nii.gz", body))
+    subject = load_ct(paths, kvp=(80, 140))
+    assert subject.name == "ct"
+    assert list(subject.scans) == [80, 140]
+
+
+def test_noise_of_several_cts_is_averaged_before_negatives_go(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    paths = []
+    for kvp in (80.0, 140.0):
+        hu = np.full((30, 36, 36), -1000.0)
+        hu[:, 3:33, 3:33] = 55
+        hu[:, 9:27, 9:27] = -990
+        noisy = np.rint(hu + rng.normal(0, 60, hu.shape)).astype(np.int16)
+        paths.append(write(tmp_path / f"{kvp:g}.nii", noisy, np.diag([-1.0, -1, -1, 1])))
+    fine = load_ct(paths, kvp=(80, 140))
+    coarse = load_ct(paths, kvp=(80, 140), voxel_mm=3.0)
+    at_front = fine.bone[3:27, 4:8, 5:30].mean()
+    assert at_front > 0.04
+    assert coarse.bone[1:9, 2, 2:10].mean() < 0.25 * at_front
+    # Half of the noise of air lies below air; cut off too early, it would stay as 0.029.
+    for relative in coarse.scans.values():
+        assert relative[:, 5:7, 5:7].mean() < 0.015
+
+
 @pytest.mark.parametrize(
     ("kvp", "message"),
     [

@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import nibabel
 import numpy as np
@@ -15,12 +16,11 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, gen
 
 from dexsearch.errors import DataError
 from dexsearch.volumes.ct import (
-    ct_contrast_agent,
-    ct_extent_mm,
-    ct_kvp,
-    ct_name,
+    ct_info,
+    ct_patient,
     ct_sha256,
     load_ct,
+    refuse_mixed_patients,
 )
 from dexsearch.volumes.dicom_series import DicomSeriesReader, split_selector
 from dexsearch.volumes.nifti import NiftiReader
@@ -157,10 +157,10 @@ def test_the_header_tells_extent_voltage_and_contrast(tmp_path: Path) -> None:
 
     plain = write_series(tmp_path / "plain", body_hu())
     given = write_series(tmp_path / "given", body_hu(), change=contrast)
-    assert ct_extent_mm(plain) == (18.0, 40.0, 60.0)
-    assert ct_kvp(plain) == 110.0
-    assert ct_contrast_agent(plain) is None
-    assert ct_contrast_agent(given) == "Iohexol"
+    assert ct_info(plain).extent_mm == (18.0, 40.0, 60.0)
+    assert ct_info(plain).kvp == 110.0
+    assert ct_info(plain).contrast_agent is None
+    assert ct_info(given).contrast_agent == "Iohexol"
 
 
 def test_sub_folders_are_searched_and_what_is_no_ct_slice_is_passed_over(tmp_path: Path) -> None:
@@ -199,21 +199,21 @@ def test_of_several_series_one_is_chosen_by_its_uid(tmp_path: Path) -> None:
     assert "1.2.3.50: series 3, CHEST 2.0, 5 slices, 110 kVp" in str(told.value)
     assert "FOLDER#UID" in str(told.value.hint)
     chosen = tmp_path / "study#3.50"
-    assert ct_name(chosen) == "study-3.50"
-    assert ct_extent_mm(chosen)[0] == 15.0
+    assert ct_info(chosen).name == "study-3.50"
+    assert ct_info(chosen).extent_mm[0] == 15.0
     assert load_ct(chosen).soft.max() < load_ct(tmp_path / "study#3.40").soft.max() + 0.1
     with pytest.raises(DataError, match=r"study#3\.50 has 5 x .*study#3\.40 has 6 x"):
         load_ct([tmp_path / "study#3.40", tmp_path / "study#3.50"], kvp=(80, 140))
     with pytest.raises(DataError, match=r"2 of them end with '0'"):
-        ct_kvp(tmp_path / "study#0")
+        ct_info(tmp_path / "study#0")
     with pytest.raises(DataError, match=r"0 of them end with '9'"):
-        ct_kvp(tmp_path / "study#9")
+        ct_info(tmp_path / "study#9")
 
 
 def test_a_folder_whose_name_has_the_mark_is_a_folder(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "case #7", body_hu())
     assert split_selector(folder) == (folder, None)
-    assert ct_name(folder) == "case #7"
+    assert ct_info(folder).name == "case #7"
 
 
 def at(position: int, **tags: object) -> Change:
@@ -355,3 +355,43 @@ def test_a_series_and_a_nifti_of_it_are_one_patient(tmp_path: Path) -> None:
     affine = np.diag([-2.5, -2.0, 3.0, 1.0])
     nibabel.save(nibabel.Nifti1Image(hu.transpose(2, 1, 0), affine), tmp_path / "bob.nii.gz")
     assert ct_sha256(folder) == ct_sha256(tmp_path / "bob.nii.gz")
+
+
+def test_series_of_one_patient_are_told_by_their_headers(tmp_path: Path) -> None:
+    def ann(index: int, one: Dataset) -> None:
+        one.PatientID, one.FrameOfReferenceUID = "ANN 7", "1.2.840.99"
+
+    def position(index: int, one: Dataset) -> None:
+        one.PatientID, one.FrameOfReferenceUID = "Anonymous", "1.2.840.99"
+
+    first, second = (write_series(tmp_path / f"{n}" / "ct", body_hu(), change=ann) for n in "12")
+    third = write_series(tmp_path / "3" / "ct", body_hu(), change=position)
+    assert ct_patient(first) == "ANN 7"
+    assert ct_patient(third) is None
+    with pytest.raises(DataError, match="share the PatientID"):
+        refuse_mixed_patients([first, second], same_patient=False)
+    with pytest.raises(DataError, match="share the FrameOfReferenceUID"):
+        refuse_mixed_patients([first, third], same_patient=False)
+    assert refuse_mixed_patients([first, second, third], same_patient=True) == ()
+
+
+def test_a_series_of_two_patients_is_refused(tmp_path: Path) -> None:
+    def mixed(index: int, one: Dataset) -> None:
+        one.PatientID = "Ann" if index else "Bob"
+
+    with pytest.raises(DataError, match="slices of 2 patients") as refusal:
+        ct_info(write_series(tmp_path / "mixed", body_hu(), change=mixed))
+    assert "Ann" not in str(refusal.value)
+
+
+def test_what_a_ct_is_takes_one_pass_over_its_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_series(tmp_path / "ann", body_hu())
+    opened = Mock(wraps=pydicom.dcmread)
+    monkeypatch.setattr(pydicom, "dcmread", opened)
+    info = ct_info(folder)
+    assert (info.name, info.kvp, info.extent_mm) == ("ann", 110.0, (18.0, 40.0, 60.0))
+    refuse_mixed_patients([info, info], same_patient=True)
+    assert opened.call_count == len(body_hu())
+    assert info.sha256() == ct_sha256(folder)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dexsearch.errors import DataError
-from dexsearch.volumes.ct import ct_extent_mm, ct_name, ct_sha256, load_ct
+from dexsearch.volumes.ct import ct_info, ct_sha256, load_ct
 from dexsearch.volumes.metaimage import MetaImageReader
 
 TOO_LARGE_FOR_INT16 = ("uint16", "float32", "float64")
@@ -108,8 +108,8 @@ def test_a_metaimage_is_a_ct(tmp_path: Path) -> None:
     hu[1:5, 1:4, 1:3] = 40
     path = write(tmp_path / "ann.mha", hu.tobytes())
     packed = write(tmp_path / "bob.mha", zlib.compress(hu.tobytes()), compressed="True")
-    assert ct_name(path) == "ann"
-    assert ct_extent_mm(path) == (18.0, 12.5, 8.0)
+    assert ct_info(path).name == "ann"
+    assert ct_info(path).extent_mm == (18.0, 12.5, 8.0)
     assert ct_sha256(path) == ct_sha256(packed)
     assert load_ct(path).soft.max() > 0.9
 

@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 
 from dexsearch.errors import DataError
 from dexsearch.volumes.ct import (
-    ct_contrast_agent,
-    ct_extent_mm,
-    ct_kvp,
-    ct_name,
+    ct_info,
     ct_sha256,
     load_ct,
 )
@@ -33,10 +30,10 @@ def noise() -> NDArray[np.int16]:
 def test_without_axes_the_array_lies_as_ours(tmp_path: Path) -> None:
     path = write(tmp_path / "ann.npy", noise(), spacing_mm=[3, 2, 2.5])
     np.testing.assert_array_equal(NpyReader(path).values(), noise())
-    assert ct_name(path) == "ann"
-    assert ct_extent_mm(path) == (12.0, 10.0, 15.0)
-    assert ct_kvp(path) is None
-    assert ct_contrast_agent(path) is None
+    assert ct_info(path).name == "ann"
+    assert ct_info(path).extent_mm == (12.0, 10.0, 15.0)
+    assert ct_info(path).kvp is None
+    assert ct_info(path).contrast_agent is None
 
 
 def test_axes_say_at_which_side_each_begins(tmp_path: Path) -> None:
@@ -46,7 +43,7 @@ def test_axes_say_at_which_side_each_begins(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(NpyReader(path).values(), noise())
     assert NpyReader(path).header.spacing_mm == (3.0, 2.0, 2.5)
-    assert ct_kvp(path) == 80.0
+    assert ct_info(path).kvp == 80.0
     straight = write(tmp_path / "straight.npy", noise().astype(float), spacing_mm=[3, 2, 2.5])
     assert ct_sha256(path) == ct_sha256(straight)
 
@@ -110,3 +107,17 @@ def test_arrays_that_are_no_volume_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "ct.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="not a readable"):
         NpyReader(tmp_path / "ct.npy")
+
+
+def test_nan_and_slices_are_refused_by_name(tmp_path: Path) -> None:
+    holes = noise().astype(np.float32)
+    holes[0] = np.nan
+    path = write(tmp_path / "ct.npy", holes, spacing_mm=[2, 2, 2])
+    for read in (load_ct, ct_sha256):
+        with pytest.raises(DataError, match=r"ct\.npy holds 30 values that are NaN") as refusal:
+            read(path)
+        assert "Hounsfield" in str(refusal.value.hint)
+    path = write(tmp_path / "slice.npy", noise()[0], spacing_mm=[2, 2, 2])
+    with pytest.raises(DataError, match=r"slice\.npy has the shape 5x6; .* three axes") as refusal:
+        load_ct(path)
+    assert "not a slice" in str(refusal.value.hint)

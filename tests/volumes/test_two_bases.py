@@ -6,7 +6,13 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from dexsearch.physics.attenuation import cortical_bone_hu, effective_attenuation_per_cm
-from dexsearch.volumes.two_bases import all_soft, decompose, two_bases, without_negatives
+from dexsearch.volumes.two_bases import (
+    all_soft,
+    averaged_bases,
+    decompose,
+    two_bases,
+    without_negatives,
+)
 
 PAIR = (80.0, 140.0)
 TRIPLE = (80.0, 120.0, 140.0)
@@ -89,3 +95,50 @@ def test_voltages_that_do_not_separate_two_bases_are_refused(kvp: tuple[float, .
     volume = np.ones(3, np.float32)
     with pytest.raises(ValueError, match="kVp"):
         decompose([volume] * min(2, len(kvp)), kvp=kvp)
+
+
+def mean_of_eights(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values.reshape(-1, 8).mean(axis=1)
+
+
+def averaged(
+    hu: NDArray[np.float32], noise_hu: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    _, bone = two_bases(hu, kvp=120.0)
+    relative = mean_of_eights(1 + hu / 1000)
+    return averaged_bases(relative, mean_of_eights(bone), kvp=120.0, noise_hu=noise_hu)
+
+
+def test_without_noise_the_averaged_bone_is_kept_and_so_is_mu() -> None:
+    hu = np.random.default_rng(0).choice([-850, 40, 400, 900], 8000).astype(np.float32)
+    soft, bone = averaged(hu, 0.0)
+    np.testing.assert_allclose(bone, mean_of_eights(two_bases(hu, kvp=120.0)[1]), atol=1e-6)
+    (mixed,) = relative_of(soft, bone, (120.0,))
+    np.testing.assert_allclose(mixed, mean_of_eights(1 + hu / 1000), atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma_hu", [30.0, 80.0, 120.0])
+def test_noise_of_soft_tissue_and_of_its_edges_is_no_bone(sigma_hu: float) -> None:
+    rng = np.random.default_rng(0)
+    for share_of_lung in (0, 2, 6):
+        hu = np.full((5000, 8), 50, np.float32)
+        hu[:, :share_of_lung] = -850
+        hu += rng.normal(0, sigma_hu, hu.shape).astype(np.float32)
+        _, bone = averaged(hu.ravel(), sigma_hu)
+        assert bone.mean() < 0.001
+    alone = two_bases(rng.normal(50, sigma_hu, 40_000).astype(np.float32), kvp=120.0)[1].mean()
+    assert sigma_hu < 100 or alone > 0.006
+
+
+def test_even_bone_in_noise_keeps_its_amount() -> None:
+    hu = np.random.default_rng(0).normal(250, 120, 80_000).astype(np.float32)
+    _, bone = averaged(hu, 120.0)
+    assert bone.mean() == pytest.approx(two_bases(np.float32([250]), kvp=120.0)[1][0], rel=0.1)
+
+
+def test_where_nothing_may_be_bone_is_none() -> None:
+    relative = np.linspace(0, 2, 9, dtype=np.float32)
+    none = np.zeros_like(relative)
+    soft, bone = averaged_bases(relative, none, none, kvp=120.0, noise_hu=20.0)
+    assert not bone.any()
+    np.testing.assert_allclose(soft, all_soft([relative], kvp=(120.0,)), rtol=1e-6)
