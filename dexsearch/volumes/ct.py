@@ -164,9 +164,15 @@ class _Fine:
 def _split(
     resampled: Sequence[Relative], kvp: Sequence[float], noise_hu: float
 ) -> tuple[Relative, Relative]:
-    """Return both fractions of what `_Fine` gave; slice by slice, which saves memory."""
+    """Return both fractions of what `_Fine` gave; slice by slice, which saves memory.
+
+    Those of one CT take the place of what they come from.
+    """
     n = len(kvp)
-    soft, bone = np.empty_like(resampled[0]), np.empty_like(resampled[0])
+    if n == 1:
+        soft, bone = resampled[:2]
+    else:
+        soft, bone = np.empty_like(resampled[0]), np.empty_like(resampled[0])
     for rows in _slabs(len(soft)):
         parts = [one[rows] for one in resampled]
         if n == 1:

@@ -232,3 +232,22 @@ def test_a_mask_that_is_empty_or_holds_other_values_is_refused(
         load_ct(scans[0], bone_mask=mask)
     assert "mask.nii" in str(refusal.value)
     assert refusal.value.hint
+
+
+@pytest.mark.parametrize("kvp", [(120.0,), (80.0, 140.0)])
+def test_a_bone_mask_counts_by_its_share_in_coarser_voxels(
+    tmp_path: Path, kvp: tuple[float, ...]
+) -> None:
+    hu = {one: np.full((12, 24, 24), -1000, np.int16) for one in kvp}
+    for bone_hu, body in zip((700, 520), hu.values(), strict=False):
+        body[:, 2:22, 2:22] = 40
+        body[:, 7:12, 7:17] = bone_hu
+    paths = [write(tmp_path / f"{one:g}.nii", body) for one, body in hu.items()]
+    marked = np.zeros((12, 24, 24), np.uint8)
+    marked[:, :, 12:] = 1
+    mask = write(tmp_path / "mask.nii", marked)
+    whole = load_ct(paths, kvp=kvp, voxel_mm=3 * VOXEL_MM)
+    masked = load_ct(paths, kvp=kvp, voxel_mm=3 * VOXEL_MM, bone_mask=mask)
+    assert masked.bone.sum() == pytest.approx(0.5 * whole.bone.sum(), rel=0.02)
+    np.testing.assert_allclose(masked.bone[..., 6:], whole.bone[..., 6:], atol=1e-5)
+    assert not masked.bone[..., :2].any()
