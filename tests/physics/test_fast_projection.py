@@ -71,8 +71,9 @@ def test_a_projector_works_from_a_folder_that_cannot_be_written_to(tmp_path: Pat
     (package / "physics" / "__pycache__").write_text("")
     (tmp_path / "home").write_text("")
     code = (
-        "import numpy as np; from dexsearch.physics.projection import *; v = np.ones((4, 4, 4),"
-        "np.float32); p = build_projector(v, v, voxel_mm=1.0, kind='fast');"
+        "import numpy as np; from dexsearch.physics.geometry import Detector;"
+        "from dexsearch.physics.projection import build_projector;"
+        "v = np.ones((4, 4, 4), np.float32); p = build_projector(v, v, voxel_mm=1.0, kind='fast');"
         "print(p.ray_lengths_cm((0.0, 0.0, 0.0), Detector(2, 1.0))[0][0, 0])"
     )
     environment = {
