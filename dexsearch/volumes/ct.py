@@ -100,7 +100,8 @@ def load_ct(
 
     Raises:
         DataError: if a file is missing, damaged, no CT, or on another grid.
-        ConfigurationError: if the tube voltages are unknown, out of range or too alike.
+        ConfigurationError: if the tube voltages are unknown, out of range, too alike, or if bone
+            does not fall with them.
     """
     paths = [sources] if isinstance(sources, Path) else list(sources)
     if not paths:
