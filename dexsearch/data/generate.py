@@ -1,12 +1,13 @@
 """Volumes and poses to a dataset folder: phantom cohorts and CTs.
 
 Each view: path lengths of soft tissue and cortical bone, an exposure (the input), targets, and the
-body mask. Everything follows from the seed: image by image the result does not depend on the
-number of processes. Processors with other instructions, and the two projectors, may round
-differently in the last digit, so another machine gets a copy of the folder, not the seed.
+body mask. Everything follows from the seed: image by image the result depends neither on the
+number of processes nor on interruptions. Processors with other instructions, and the two
+projectors, may round differently in the last digit, so another machine gets a copy of the folder,
+not the seed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -15,25 +16,33 @@ from typing import Any
 import numpy as np
 
 from dexsearch.config.data import CtDataConfig, ImagingConfig, PhantomDataConfig
+from dexsearch.data.ct_files import read_ct_files
 from dexsearch.data.rendering import MapTasks, ProgressCallback, RenderTask, rendered
 from dexsearch.data.samples import Sample
 from dexsearch.data.split_file import read_split_file
 from dexsearch.data.splits import Split, split_poses, split_subjects
 from dexsearch.data.store import Dataset, write_dataset
 from dexsearch.data.views import UNITS, Imaging
-from dexsearch.data.volume_sources import CirsSource, CtSource, PhantomSource
+from dexsearch.data.volume_sources import CirsSource, PhantomSource, VolumeSource
 from dexsearch.data.workers import map_in_processes
-from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.errors import ConfigurationError
 from dexsearch.physics.geometry import Pose
 from dexsearch.physics.poses import cohort_poses, sweep_poses, xray_gan_poses
-from dexsearch.volumes.ct import ct_extent_mm, ct_kvp, ct_name, ct_sha256
+from dexsearch.physics.projection import automatic_kind
+from dexsearch.volumes.ct import ct_sha256
 from dexsearch.volumes.phantom import phantom_voxel_mm
 
 THORAX_FIELD_MM = 360.0
+"""About the width of a chest film."""
 CIRS_FIELD_MM = 320.0
 CIRS_NAME = "cirs-like"
-POSES_PER_TASK = 20
-DEFAULT_CT_KVP = 120.0
+MOST_VIEWS_PER_TASK = {"phantom": 60, "ct": 20}
+"""A volume is loaded once by every process that gets one of its tasks: cheap for a CT that all of
+them keep, not for a subject that only one of them needs."""
+MOST_PIXELS_PER_TASK = 60 * 256**2
+"""Bounds what waits in memory to be written."""
+
+Tell = Callable[[str], None]
 
 
 def generate_phantom(
@@ -62,26 +71,26 @@ def generate_phantom(
     is_cirs = config.preset == "cirs-like"
     imaging = _imaging(config, CIRS_FIELD_MM if is_cirs else THORAX_FIELD_MM)
     voxel_mm = phantom_voxel_mm(imaging.detector.pixel_mm)
+    views: list[tuple[VolumeSource, tuple[Pose, ...]]]
     if is_cirs:
-        poses = _one_volume_poses(config.poses, config.seed)
-        sources: list[CirsSource | PhantomSource] = [CirsSource(voxel_mm)]
-        names, poses_of = [CIRS_NAME], [poses]
+        names = [CIRS_NAME]
+        views = [(CirsSource(voxel_mm), _one_volume_poses(config.poses, config.seed))]
     else:
         indices = range(config.subjects)
-        sources = [PhantomSource(config.seed, index, voxel_mm) for index in indices]
         names = [f"phantom-{config.seed}-{index:04d}" for index in indices]
-        poses_of = [_cohort_poses(config.poses, config.seed, index) for index in indices]
-    tasks = [
-        RenderTask(source, part, imaging, (config.seed, 0))
-        for source, poses in zip(sources, poses_of, strict=True)
-        for part in _parts(poses, len(poses) if not is_cirs else POSES_PER_TASK)
-    ]
+        views = [
+            (
+                PhantomSource(config.seed, index, voxel_mm),
+                _cohort_poses(config.poses, config.seed, index),
+            )
+            for index in indices
+        ]
     return _write(
         path,
-        tasks,
-        _split(names, poses_of[0], seed=config.seed, split_file=split_file),
+        _tasks(views, imaging, kind="phantom", seed=config.seed),
+        _split(names, views[0][1], seed=config.seed, split_file=split_file),
         kind="phantom",
-        source={**config.model_dump(mode="json"), "voxel_mm": voxel_mm},
+        source={**config.as_source(), "voxel_mm": voxel_mm},
         map_tasks=map_tasks,
         progress=progress,
     )
@@ -94,6 +103,7 @@ def generate_ct(
     *,
     bone_mask: Path | None = None,
     split_file: Path | None = None,
+    tell: Tell | None = None,
     map_tasks: MapTasks = map_in_processes,
     progress: ProgressCallback | None = None,
 ) -> Dataset:
@@ -107,59 +117,59 @@ def generate_ct(
         config: views, exposure and targets.
         bone_mask: a volume of 0 and 1 outside of which nothing is bone; for one patient.
         split_file: fixes the subsets, see `split_file`.
+        tell: is given what the user should know, one line each.
         map_tasks: how tasks are spread over processes or machines.
         progress: told after every batch of images.
 
     Raises:
         ConfigurationError: on settings outside their range, or that do not fit the CTs.
-        DataError: on a file that is not a CT in HU, one CT given twice, or another dataset at
-            `path`.
+        DataError: on a file that is not a CT in HU, one CT given twice, patients mixed up, or
+            another dataset at `path`.
     """
-    names = [ct_name(source) for source in sources]
-    if not names or len(set(names)) < len(names):
-        raise DataError(f"got the CTs {names}; expected one or more with different names")
-    kvps = _tube_voltages(sources, config.ct_kvp)
-    files = _hashes(names, sources)
-    imaging = _imaging(config, max(side for source in sources for side in ct_extent_mm(source)))
+    files = read_ct_files(sources, config, bone_mask=bone_mask)
+    if tell is not None:
+        for note in files.notes:
+            tell(note)
+    imaging = _imaging(config, files.field_mm)
     voxel_mm = phantom_voxel_mm(imaging.detector.pixel_mm)
-    patients = [sources] if config.same_patient else [[source] for source in sources]
-    if bone_mask is not None and len(patients) > 1:
-        raise ConfigurationError(
-            f"got one bone mask for {len(patients)} patients; make a dataset of each, or leave "
-            "--bone-mask out"
-        )
     poses = _one_volume_poses(config.poses, config.seed)
-    voltages = iter(kvps)
-    tasks = [
-        RenderTask(source, part, imaging, (config.seed, 0), config.parity)
-        for source in [
-            CtSource(
-                tuple(file.resolve() for file in patient),
-                tuple(next(voltages) for _ in patient),
-                voxel_mm,
-                bone_mask.resolve() if bone_mask else None,
-            )
-            for patient in patients
-        ]
-        for part in _parts(poses, POSES_PER_TASK)
-    ]
-    subjects = [names[0]] if config.same_patient else names
-    masked = {"bone_mask": ct_sha256(bone_mask)} if bone_mask else {}
+    patients = files.sources(
+        same_patient=config.same_patient, voxel_mm=voxel_mm, bone_mask=bone_mask
+    )
+    views = [(patient, poses) for patient in patients]
+    source = {
+        **config.as_source(),
+        "files": dict(zip(files.names, files.sha256, strict=True)),
+        "ct_kvp": files.kvp,
+        "voxel_mm": voxel_mm,
+    }
     return _write(
         path,
-        tasks,
-        _split(subjects, poses, seed=config.seed, split_file=split_file),
+        _tasks(views, imaging, kind="ct", seed=config.seed, parity=config.parity),
+        _split(files.names[: len(patients)], poses, seed=config.seed, split_file=split_file),
         kind="ct",
-        source={
-            **config.model_dump(mode="json"),
-            "files": files,
-            "ct_kvp": kvps,
-            "voxel_mm": voxel_mm,
-            **masked,
-        },
+        source=source | ({"bone_mask": ct_sha256(bone_mask)} if bone_mask else {}),
         map_tasks=map_tasks,
         progress=progress,
     )
+
+
+def _tasks(
+    views: Sequence[tuple[VolumeSource, tuple[Pose, ...]]],
+    imaging: Imaging,
+    *,
+    kind: str,
+    seed: int,
+    parity: bool = False,
+) -> list[RenderTask]:
+    """Cut the views of every volume into tasks that fit into memory."""
+    fitting = max(1, MOST_PIXELS_PER_TASK // imaging.detector.size_px**2)
+    size = min(MOST_VIEWS_PER_TASK[kind], fitting)
+    return [
+        RenderTask(source, poses[first : first + size], imaging, (seed, index), parity)
+        for index, (source, poses) in enumerate(views)
+        for first in range(0, len(poses), size)
+    ]
 
 
 def _imaging(config: ImagingConfig, field_mm: float) -> Imaging:
@@ -181,39 +191,12 @@ def _one_volume_poses(asked: int | str, seed: int) -> tuple[Pose, ...]:
     return sweep_poses(asked, np.random.default_rng([seed, 4]))
 
 
-def _parts(poses: tuple[Pose, ...], size: int) -> Iterator[tuple[Pose, ...]]:
-    for first in range(0, len(poses), size):
-        yield poses[first : first + size]
-
-
 def _split(
     names: Sequence[str], poses: tuple[Pose, ...], *, seed: int, split_file: Path | None
 ) -> Split:
     if split_file is not None:
         return read_split_file(split_file, subjects=names, poses=poses)
     return split_subjects(names, seed=seed) if len(names) >= 3 else split_poses(poses)
-
-
-def _tube_voltages(sources: Sequence[Path], given: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the tube voltage of each CT: as given, else as its DICOM files say, else 120.
-
-    Raises:
-        ConfigurationError: if their number does not fit, or DICOM says something else.
-    """
-    if len(given) not in (0, 1, len(sources)):
-        raise ConfigurationError(
-            f"got {len(given)} tube voltages for {len(sources)} CTs; give one for all, or one each"
-        )
-    asked = given if len(given) == len(sources) else given * len(sources)
-    found = [ct_kvp(source) for source in sources]
-    for index, voltage in enumerate(asked):
-        stored = found[index]
-        if stored is not None and stored != voltage:
-            raise ConfigurationError(
-                f"{sources[index]} was taken at {stored:g} kV, and --ct-kvp says {voltage:g}; "
-                "leave the flag out"
-            )
-    return asked or tuple(stored or DEFAULT_CT_KVP for stored in found)
 
 
 def _write(
@@ -243,18 +226,6 @@ def _write(
         units=UNITS[imaging.targets],
         source={**source, **exposure, "detector": asdict(imaging.detector)},
         leave_out_unusable=True,
+        n_expected=sum(len(task.poses_deg) for task in tasks),
+        made_with={"projector": "parity" if tasks[0].parity else automatic_kind()},
     )
-
-
-def _hashes(names: Sequence[str], sources: Sequence[Path]) -> dict[str, str]:
-    """Return the sha256 of each CT by name; refuse one CT given twice."""
-    first: dict[str, Path] = {}
-    for source in sources:
-        sha256 = ct_sha256(source)
-        if sha256 in first:
-            raise DataError(
-                f"{first[sha256]} and {source} are the same CT, given twice",
-                hint="give each CT once",
-            )
-        first[sha256] = source
-    return dict(zip(names, first, strict=True))

@@ -4,7 +4,7 @@ A loaded volume is kept ready for many views: projector and field of view are se
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dexsearch.physics.projection import Projector, build_projector
@@ -43,6 +43,8 @@ class CirsSource:
 class CtSource:
     """The CTs of one patient, one for each tube voltage."""
 
+    name: str
+    """Of the subject; two files may be called alike."""
     paths: tuple[Path, ...]
     kvp: tuple[float, ...]
     voxel_mm: float
@@ -50,7 +52,10 @@ class CtSource:
 
     def load(self) -> Subject:
         """Read the CTs."""
-        return load_ct(self.paths, kvp=self.kvp, voxel_mm=self.voxel_mm, bone_mask=self.bone_mask)
+        subject = load_ct(
+            self.paths, kvp=self.kvp, voxel_mm=self.voxel_mm, bone_mask=self.bone_mask
+        )
+        return replace(subject, name=self.name)
 
 
 VolumeSource = PhantomSource | CirsSource | CtSource

@@ -55,15 +55,7 @@ def make_from_ct(
         Interrupted: after Ctrl-C; the same command continues.
     """
     from dexsearch.data.generate import generate_ct
-    from dexsearch.volumes.ct import ct_contrast_agent
 
-    for source in sources:
-        agent = ct_contrast_agent(source)
-        if agent and bone_mask is None:
-            tell(
-                f"warning: {source} was taken with the contrast agent {agent!r}; vessels above "
-                "150 HU count as bone, unless --bone-mask says where bone is"
-            )
     with _continuable(path):
         return generate_ct(
             path,
@@ -71,6 +63,7 @@ def make_from_ct(
             config,
             bone_mask=bone_mask,
             split_file=split_file,
+            tell=tell,
             map_tasks=_map_tasks(address),
             progress=progress,
         )

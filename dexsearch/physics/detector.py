@@ -8,6 +8,8 @@ It is drawn as equal quanta, Poisson in number, of the same mean and variance: d
 indeed, the others as the Gaussian that has its skewness too. Pixels are drawn independently.
 A pixel adds up the energies of its rays, not their lengths: where an edge crosses a pixel, the
 two differ (exponential edge gradient).
+Scatter is a blurred copy of the primary P that met matter, P (1 - P / I0), times the ratio: the
+open field makes none, and behind a chest P / I0 is a few percent.
 Lengths on the image are measured at the isocentre, 100 cm from the focus, where the tabulated
 fluence holds; so parallel and cone beams with the same pixel get the same quanta.
 
@@ -137,7 +139,9 @@ def log_projections(
         moments = blurred(moments, exposure.blur_mm / detector.pixel_mm)
     if exposure.scatter_to_primary > 0:
         sigma_px = SCATTER_SIGMA_MM / (detector.pixel_mm * detector.magnification)
-        moments = moments + exposure.scatter_to_primary * blurred(moments, sigma_px)
+        # The open field makes none: what scatters is what meets matter.
+        met = moments * (1.0 - moments[0].clamp(max=1.0))
+        moments = moments + exposure.scatter_to_primary * blurred(met, sigma_px)
     energy, variance = moments
     dose = torch.ones_like(energy[:, 0, 0]) if dose_factor is None else dose_factor.float()
     dose = dose[:, None, None]

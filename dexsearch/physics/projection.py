@@ -15,7 +15,7 @@ from dexsearch.physics.parity_projection import ParityProjector
 from dexsearch.physics.projector import Projector, filled_pair
 from dexsearch.physics.torch_projection import TorchProjector
 
-__all__ = ["Projector", "ProjectorKind", "build_projector"]
+__all__ = ["Projector", "ProjectorKind", "automatic_kind", "build_projector"]
 
 ProjectorKind = Literal["auto", "torch", "fast", "parity"]
 
@@ -50,7 +50,7 @@ def build_projector(
         raise ValueError(f"got kind {kind!r}; allowed: {', '.join(get_args(ProjectorKind))}")
     has_numba = importlib.util.find_spec("numba") is not None
     if kind == "auto":
-        kind = "fast" if has_numba and device.type == "cpu" else "torch"
+        kind = automatic_kind(device)
     if kind != "torch" and device.type != "cpu":
         raise ValueError(f"got {kind!r} on {device}; only 'torch' leaves the CPU, so choose that")
     if kind == "parity":
@@ -63,3 +63,9 @@ def build_projector(
     from dexsearch.physics.fast_projection import FastProjector  # noqa: PLC0415  (extra)
 
     return FastProjector(pair)
+
+
+def automatic_kind(device: torch.device = CPU) -> ProjectorKind:
+    """Return what `auto` stands for here."""
+    has_numba = importlib.util.find_spec("numba") is not None
+    return "fast" if has_numba and device.type == "cpu" else "torch"

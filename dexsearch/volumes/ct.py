@@ -41,11 +41,7 @@ from dexsearch.volumes.two_bases import (
 
 __all__ = [
     "CtInfo",
-    "ct_contrast_agent",
-    "ct_extent_mm",
     "ct_info",
-    "ct_kvp",
-    "ct_name",
     "ct_patient",
     "ct_sha256",
     "load_ct",
@@ -58,26 +54,6 @@ DENSE = 1.3
 FEWEST_DENSE = 100
 
 Relative = NDArray[np.float32]
-
-
-def ct_name(path: Path) -> str:
-    """Return `CtInfo.name` of a CT that is not opened."""
-    return scan_name(path)
-
-
-def ct_extent_mm(path: Path) -> tuple[float, float, float]:
-    """Return `CtInfo.extent_mm`."""
-    return ct_info(path).extent_mm
-
-
-def ct_kvp(path: Path) -> float | None:
-    """Return `CtInfo.kvp`."""
-    return ct_info(path).kvp
-
-
-def ct_contrast_agent(path: Path) -> str | None:
-    """Return `CtInfo.contrast_agent`."""
-    return ct_info(path).contrast_agent
 
 
 def load_ct(

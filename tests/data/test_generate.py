@@ -213,13 +213,6 @@ def test_the_plastic_phantom_is_one_body_however_often_it_is_validated() -> None
     assert PhantomDataConfig.model_validate(cirs.model_dump()) == cirs
 
 
-def test_two_cts_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="different names"):
-        generate_ct(
-            tmp_path / "out", [tmp_path / "a.nii", tmp_path / "b" / "a.nii"], CtDataConfig()
-        )
-
-
 def write_ct(path: Path, values: np.ndarray) -> Path:
     nibabel.save(nibabel.Nifti1Image(values.T, np.diag([8.0, 8.0, 8.0, 1.0])), path)
     return path
@@ -234,17 +227,24 @@ def small_ct(tmp_path: Path) -> Path:
     return write_ct(tmp_path / "small.nii", values)
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(small_ct: Path, tmp_path: Path) -> None:
+    hu = np.asarray(nibabel.load(small_ct).dataobj)
+    paths = []
+    for patient, brighter in enumerate((0, 3, 7)):
+        (tmp_path / f"p{patient}").mkdir()
+        paths.append(write_ct(tmp_path / f"p{patient}" / "ct.nii", hu.T + np.int16(brighter)))
+    config = CtDataConfig(poses=2, size_px=32)
+    dataset = generate_ct(tmp_path / "out", paths, config, map_tasks=map)
+    subjects = [dataset.manifest.subjects(part)[0] for part in ("train", "validation", "holdout")]
+    assert sorted(subjects) == ["p0-ct", "p1-ct", "p2-ct"]
+
+
 def test_one_ct_is_not_two_patients(tmp_path: Path) -> None:
     values = np.arange(-1000, -488, dtype=np.int16).reshape(8, 8, 8)
     ann = write_ct(tmp_path / "ann.nii.gz", values)
     bob = write_ct(tmp_path / "bob.nii", values)
     with pytest.raises(DataError, match=r"ann\.nii\.gz and .*bob\.nii are the same CT"):
         generate_ct(tmp_path / "out", [ann, bob], CtDataConfig())
-
-
-def test_a_tube_voltage_for_each_ct_or_one_for_all(small_ct: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="2 tube voltages for 1 CTs"):
-        generate_ct(tmp_path / "out", [small_ct], CtDataConfig(ct_kvp=(80.0, 120.0)))
 
 
 def test_parity_and_the_projector_see_the_same_body(small_ct: Path, tmp_path: Path) -> None:
@@ -271,6 +271,22 @@ def test_a_split_file_decides(cohort: Dataset, tmp_path: Path) -> None:
     file.write_text(json.dumps(split))
     made = generate_phantom(tmp_path / "fixed", SMALL, split_file=file, map_tasks=map)
     assert {part: list(made.manifest.subjects(part)) for part in split} == split
+
+
+def test_views_are_cut_into_tasks_that_fit_into_memory(tmp_path: Path) -> None:
+    sizes: list[list[int]] = []
+
+    def count(function: Render, tasks: Sequence[RenderTask]) -> Iterator[list[Sample]]:
+        sizes.append([len(task.poses_deg) for task in tasks])
+        raise KeyboardInterrupt
+
+    for size_px in (64, 1024):
+        with pytest.raises(KeyboardInterrupt):
+            generate_phantom(
+                tmp_path / str(size_px), like(SMALL, poses=130, size_px=size_px), map_tasks=count
+            )
+    assert sizes[0] == [60, 60, 10] * 3
+    assert max(sizes[1]) * 1024**2 <= 60 * 256**2
 
 
 @pytest.mark.slow

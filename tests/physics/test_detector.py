@@ -59,7 +59,13 @@ def test_a_beam_hardens() -> None:
 
 def test_scatter_lowers_the_projection_by_its_ratio_in_a_uniform_field() -> None:
     primary, with_scatter = expose(20.0)[0, 0], expose(20.0, scatter_to_primary=2.0)[0, 0]
-    assert primary - with_scatter == pytest.approx(np.log(3.0), rel=1e-5)
+    met = 1.0 - np.exp(-primary)
+    assert primary - with_scatter == pytest.approx(np.log(1.0 + 2.0 * met), rel=1e-5)
+    assert met > 0.98, "behind a body nearly all of the primary has met matter"
+
+
+def test_the_open_field_makes_no_scatter() -> None:
+    assert expose(0.0, scatter_to_primary=2.0)[0, 0] == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.usefixtures("one_energy")
@@ -162,9 +168,11 @@ def test_scatter_presets_are_the_documented_ratios() -> None:
     assert dict(SCATTER_PRESETS) == {"none": 0.0, "grid": 0.5, "no-grid": 2.0}
 
 
-def edge(geometry: Geometry = "parallel", **settings: float) -> NDArray[np.float64]:
+def edge(
+    geometry: Geometry = "parallel", thin_cm: float = 0.0, **settings: float
+) -> NDArray[np.float64]:
     """Detected energy across the edge of a half plane, against the open field."""
-    soft_cm = torch.zeros(1, *SHAPE)
+    soft_cm = torch.full((1, *SHAPE), thin_cm)
     soft_cm[..., 48:] = 60.0
     (image,) = log_projections(
         soft_cm,
@@ -192,8 +200,9 @@ def test_blur_spreads_an_edge_by_its_own_width() -> None:
 
 @pytest.mark.parametrize(("geometry", "sigma_mm"), [("parallel", 25.0), ("cone", 25.0 / 1.5)])
 def test_scatter_spreads_by_25_mm_on_the_detector(geometry: Geometry, sigma_mm: float) -> None:
-    scatter = edge(geometry, scatter_to_primary=1.0) - edge(geometry)
-    slope = -np.diff(scatter)[47] / 2.0
+    primary = edge(geometry, thin_cm=5.0)
+    scatter = edge(geometry, thin_cm=5.0, scatter_to_primary=1.0) - primary
+    slope = -np.diff(scatter)[47] / 2.0 / (primary[0] * (1.0 - primary[0]))
     assert slope == pytest.approx(1 / (np.sqrt(2 * np.pi) * sigma_mm), rel=0.02)
 
 
