@@ -77,7 +77,7 @@ def phantom(
     config = checked(PhantomDataConfig, values)
     with progress_bar("views") as progress:
         dataset = make_phantom(
-            out, config, split_file=split_file, address=address, progress=progress
+            out, config, split_file=split_file, address=address, tell=note, progress=progress
         )
     print_result(describe(dataset, with_baselines=False), output_format)
     note(f"next: dexsearch data show {out}")

@@ -148,9 +148,17 @@ def open_dataset(path: Path) -> Dataset:
 def _load_array(path: Path, shape: tuple[int, int, int], expected: np.dtype[Any]) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except PermissionError:
+        raise DataError(
+            f"{path}: may not be read", hint="make the file readable for you"
+        ) from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: is missing", hint=_REMEDY) from None
     except (OSError, ValueError, EOFError) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error}"
-        raise DataError(f"{path}: {reason}", hint=_REMEDY) from None
+        # NumPy's own words advise to unpickle; damaged is all that is known.
+        raise DataError(
+            f"{path}: unreadable, damaged or cut short ({type(error).__name__})", hint=_REMEDY
+        ) from None
     if array.shape != shape or array.dtype != expected:
         raise DataError(
             f"{path}: holds {array.dtype} {array.shape}, the manifest says {expected} {shape}",

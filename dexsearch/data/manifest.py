@@ -215,7 +215,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not a readable manifest ({type(error).__name__}: {error})",
-            hint="remove the folder and make the dataset again",
+            hint="make the file readable for you"
+            if isinstance(error, PermissionError)
+            else "copy the folder again, or remove it and make the dataset again",
         ) from None
 
 

@@ -187,5 +187,10 @@ def _same_dataset(path: Path, asked: Origin) -> Dataset:
 
 
 def _flat(origin: Origin) -> dict[str, Any]:
+    """Return every entry under a name of its own, such as `detector.size_px`."""
     values = asdict(origin)
-    return {**values.pop("source"), **values}
+    flat: dict[str, Any] = {}
+    for key, value in {**values.pop("source"), **values}.items():
+        inner = value if isinstance(value, dict) else {}
+        flat |= {f"{key}.{name}": entry for name, entry in inner.items()} or {key: value}
+    return flat

@@ -23,6 +23,7 @@ def make_phantom(
     *,
     split_file: Path | None = None,
     address: str | None = None,
+    tell: Tell | None = None,
     progress: Progress | None = None,
 ) -> "Dataset":
     """Make a dataset of procedural thoraxes, or return it where it is already.
@@ -32,7 +33,7 @@ def make_phantom(
     """
     from dexsearch.data.generate import generate_phantom
 
-    with _continuable(path):
+    with _continuable(path, tell):
         return generate_phantom(
             path, config, split_file=split_file, map_tasks=_map_tasks(address), progress=progress
         )
@@ -56,7 +57,7 @@ def make_from_ct(
     """
     from dexsearch.data.generate import generate_ct
 
-    with _continuable(path):
+    with _continuable(path, tell):
         return generate_ct(
             path,
             sources,
@@ -91,7 +92,7 @@ def import_dataset(
     from dexsearch.data.importing import import_pairs
 
     folders = find_folders(source, input_dir=input_dir, bone_dir=bone_dir, tissue_dir=tissue_dir)
-    with _continuable(path):
+    with _continuable(path, tell):
         return import_pairs(
             path,
             folders,
@@ -112,10 +113,13 @@ def _map_tasks(address: str | None) -> "MapTasks":
 
 
 @contextmanager
-def _continuable(path: Path) -> Iterator[None]:
-    """Tell Ctrl-C as what it is here: nothing is lost."""
+def _continuable(path: Path, tell: Tell | None) -> Iterator[None]:
+    """Tell Ctrl-C as what it is here: nothing is lost. Tell when there was nothing to do."""
+    was_there = (path / "manifest.json").is_file()
     try:
         yield
+        if was_there and tell is not None:
+            tell(f"{path} was there already, made by the same request")
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted; the finished images of {str(path)!r} are kept",
