@@ -24,7 +24,7 @@ check: install
 	$(BIN)/lint-imports
 
 test: install
-	$(BIN)/python -m pytest -m "not slow and not cluster and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not cluster and not gpu"
 
 test-slow: install
 	$(BIN)/python -m pytest -m "slow or cluster"
