@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", type=Path)
     parser.add_argument("--doses", type=float, nargs="+", default=[0.02, 0.1, 0.5])
-    parser.add_argument("--subject", type=int, default=3, help="of the phantom cohort 0")
+    parser.add_argument("--subject", type=int, default=0, help="of the phantom cohort 0")
     parser.add_argument("--size", type=int, default=160, help="pixels a side, phantom only")
     parser.add_argument("--out", type=Path, default=Path("sdnr.png"))
     arguments = parser.parse_args()
