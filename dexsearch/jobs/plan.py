@@ -153,7 +153,7 @@ def refuse_unexposable(space: SearchSpace, dataset: Path, manifest: "Manifest | 
         raise ConfigurationError(
             f"{_RESAMPLE} may be true, and the dataset {str(dataset)!r} cannot be exposed anew: "
             "its inputs are no simulated exposures or it has no path lengths; leave the key out, "
-            "or use data that 'dexsearch data phantom' or 'data ct' made"
+            "or use data that 'data phantom' or 'data ct' made with targets basis or wls"
         )
     if any(resample) and manifest is not None and _lacks_edges(manifest):
         raise ConfigurationError(

@@ -151,7 +151,8 @@ def _lengths_cm(dataset: "Dataset") -> tuple[NDArray[np.float16], NDArray[np.flo
         raise DataError(
             f"dataset {str(dataset.path)!r} has no path lengths, so it cannot be exposed at other "
             "tube voltages",
-            hint="use a dataset that dexsearch data phantom or data ct made",
+            hint="data phantom and data ct store them for --targets basis and wls, not for "
+            "xray-gan or imported pairs",
         )
     return lengths
 
