@@ -151,6 +151,23 @@ def _refuse_gaps(folder: Path, ordered: Sequence[Slice], along: Sequence[float])
             + (f", {n_missing} slices" if n_missing else ""),
             hint="copy the missing slices, or give a series of even spacing",
         )
+    _refuse_every_nth(folder, ordered, step)
+
+
+def _refuse_every_nth(folder: Path, ordered: Sequence[Slice], step_mm: float) -> None:
+    """Refuse an even series whose numbers and thickness agree that slices were left out."""
+    numbers = [one.number for one in ordered if one.number is not None]
+    thickness = ordered[0].thickness_mm
+    if len(numbers) < len(ordered) or not thickness:
+        return
+    apart = set(np.abs(np.diff(numbers)).tolist())
+    nth = min(apart)
+    if len(apart) == 1 and nth > 1 and step_mm > (nth - 0.5) * thickness:
+        raise DataError(
+            f"{folder}: slices are missing: their InstanceNumbers are {nth} apart, and slices of "
+            f"{thickness:g} mm lie {step_mm:g} mm apart",
+            hint="copy the whole series",
+        )
 
 
 def _refuse_another_grid(first: Slice, other: Slice) -> None:

@@ -31,6 +31,7 @@ TAGS = [
     *("ContrastBolusAgent", "FrameOfReferenceUID", "ImageType", "KVP", "Modality", "PatientID"),
     "PhotometricInterpretation",
     *("RescaleType", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber", "SOPClassUID"),
+    *("InstanceNumber", "SliceThickness"),
 ]
 DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, AttributeError),
@@ -66,6 +67,9 @@ class Slice:
     contrast_agent: str | None
     patient: str | None
     frame_of_reference: str | None
+    number: int | None = None
+    """In the series as it was exported."""
+    thickness_mm: float | None = None
 
 
 def series_slices(folder: Path, *, series: str | None = None) -> list[Slice]:
@@ -168,6 +172,8 @@ def _slice(file: Path, header: Dataset) -> Slice:
         contrast_agent=None if agent.lower() in NO_AGENT else agent,
         patient=None if patient.lower() in NO_PATIENT else patient,
         frame_of_reference=frame or None,
+        number=None if (number := _optional(header, "InstanceNumber")) is None else int(number),
+        thickness_mm=_optional(header, "SliceThickness"),
     )
 
 
@@ -196,6 +202,15 @@ def _refuse_what_is_not_hu_or_not_read(file: Path, header: Dataset) -> None:
             hint="decompress the series with `gdcmconv --raw` or dcmtk, or install pylibjpeg "
             "with pylibjpeg-libjpeg and pylibjpeg-openjpeg",
         )
+
+
+def _optional(header: Dataset, tag: str) -> float | None:
+    """Return a number that nothing depends on, None where it is none."""
+    try:
+        number = float(header.get(tag))
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _numbers(file: Path, header: Dataset, tag: str, n: int) -> tuple[float, ...]:

@@ -234,8 +234,21 @@ def everywhere(**tags: object) -> Change:
     return lambda index, one: at(index, **tags)(index, one)
 
 
+def every_second(index: int, one: Dataset) -> None:
+    one.InstanceNumber, one.SliceThickness = 2 * index + 1, 1.5
+
+
+def thin_slices_far_apart(index: int, one: Dataset) -> None:
+    one.InstanceNumber, one.SliceThickness = index + 1, 1.0
+
+
 def tilted(index: int, one: Dataset) -> None:
     one.ImagePositionPatient = [0, -100 + 3 * index * np.tan(np.deg2rad(15)), 3 * index]
+
+
+def test_thin_slices_that_were_made_far_apart_are_a_volume(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "ct", body_hu(), change=thin_slices_far_apart)
+    assert DicomSeriesReader(folder).header.spacing_mm[0] == 3.0
 
 
 @pytest.mark.parametrize(
@@ -244,6 +257,7 @@ def tilted(index: int, one: Dataset) -> None:
         (at(2, ImagePositionPatient=[-20, -30, -97]), r"1 slice lies where.* 77.* both at -97 mm"),
         (at(5, ImagePositionPatient=[-20, -30, -82]), r"missing: from 77.* 6 mm, elsewhere 3"),
         (at(5, ImagePositionPatient=[-20, -30, -84]), r"slices are uneven: .* are 4 mm"),
+        (every_second, r"missing: their InstanceNumbers are 2 apart, and slices of 1\.5 mm lie 3"),
         (tilted, r"gantry tilt of 15\.0 degrees"),
         (at(4, PixelSpacing=[2, 2.6]), r"differ in pixel spacing: 2 x 2\.(5|6) and 2 x 2"),
         (at(4, ImageOrientationPatient=[1, 0, 0, 0, 0.9848, 0.1736]), r"differ in orientation"),
