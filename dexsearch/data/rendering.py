@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from dexsearch.data.samples import Sample
 from dexsearch.data.views import Imaging, view_sample
@@ -42,11 +43,12 @@ def render(task: RenderTask) -> list[Sample]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute on one thread: sums of floats depend on how they are shared out."""
+    """Compute on one thread, in torch and in BLAS: sums depend on how they are shared out."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(n_threads)
 
