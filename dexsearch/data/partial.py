@@ -6,11 +6,9 @@ OUT.partial/.writing/request    what was asked for (JSON)
 OUT.partial/.writing/journal    one line per finished batch (JSON)
 """
 
-import fcntl
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from dexsearch.durable import flush_folder, write_durably
 from dexsearch.errors import DataError, EnvironmentFault
+from dexsearch.locking import hold_lock
 
 WRITING = ".writing"
 
@@ -89,9 +88,6 @@ def held_partial(final: Path, *, is_kept: bool) -> Iterator[PartialFolder]:
         os.close(descriptor)
         descriptor = _lock(lock)
     try:
-        os.truncate(descriptor, 0)
-        holder = f"process {os.getpid()} on {socket.gethostname()}\n"
-        os.pwrite(descriptor, holder.encode(), 0)
         yield partial
     finally:
         os.close(descriptor)
@@ -110,23 +106,12 @@ def _refuse_other_folder(path: Path) -> None:
 
 def _lock(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
-        os.close(descriptor)
-        raise EnvironmentFault(
-            f"dataset {str(path.parents[1])!r} is being written by {holder}",
-            hint="wait until it ends, or stop it; the same command then continues",
-        ) from None
-    except OSError as error:
-        os.close(descriptor)
-        raise EnvironmentFault(
-            f"cannot lock {path}: {error.strerror}; its file system has no working locks",
-            hint="write the dataset to a local disk, or mount that file system with locks",
-        ) from error
-    return descriptor
+    return hold_lock(
+        path,
+        what=f"dataset {str(path.parents[1])!r}",
+        busy=EnvironmentFault,
+        elsewhere="write the dataset to a local disk",
+    )
 
 
 def _is_same(descriptor: int, path: Path) -> bool:

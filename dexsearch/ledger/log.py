@@ -10,10 +10,8 @@ means that somebody edited the file, which is refused.
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dexsearch.errors import DataError, EnvironmentFault, StudyBusy
+from dexsearch.locking import hold_lock
 
 Event = dict[str, Any]
 
@@ -37,7 +36,12 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path)
+        self._lock = hold_lock(
+            path.with_name(path.name + ".lock"),
+            what=str(path.parent),
+            busy=StudyBusy,
+            elsewhere="put the workspace on a local disk",
+        )
         try:
             self.events_at_opening = tuple(_cut_torn_end(path))
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -148,27 +152,3 @@ def _cut_torn_end(path: Path) -> list[Event]:
     if size < len(content):
         os.truncate(path, size)
     return events
-
-
-def _lock(path: Path) -> int:
-    """Take the lock of a log and write our name into it; return the file that holds it."""
-    lock_path = path.with_name(path.name + ".lock")
-    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
-        os.close(descriptor)
-        raise StudyBusy(
-            f"{path.parent} is being written by {holder}",
-            hint="wait until it ends, or stop it; the same command then continues",
-        ) from None
-    except OSError as error:
-        os.close(descriptor)
-        raise EnvironmentFault(
-            f"cannot lock {lock_path}: {error.strerror}; its file system has no working locks",
-            hint="put the workspace on a local disk, or mount that file system with locks",
-        ) from error
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-    return descriptor
