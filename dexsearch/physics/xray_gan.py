@@ -14,7 +14,6 @@ The logarithm is of sums of Hounsfield units, not of intensities: large where th
 """
 
 import itertools
-import re
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ LOG_SCALE, LOG_SHIFT = 10.0, 0.1
 
 TILTS_DEG = (-30.0, -15.0, 0.0, 15.0, 30.0)
 TURNS_DEG = tuple(float(z) for z in range(0, 180, 5))
-FILE_NAME = re.compile(r"(m?\d+)_(m?\d+)_(m?\d+)\.npy")
 
 
 def xray_gan_poses() -> tuple[Pose, ...]:
@@ -51,22 +49,6 @@ def file_name(pose_deg: Pose) -> str:
             f"got the pose {pose_deg}; names of files hold whole degrees, so round it"
         )
     return "_".join(str(round(angle)) for angle in pose_deg).replace("-", "m") + ".npy"
-
-
-def pose_of_file(name: str) -> Pose:
-    """Return the pose that xray_GAN's name of a file tells; the inverse of `file_name`.
-
-    Raises:
-        ValueError: on a name of another form.
-    """
-    match = FILE_NAME.fullmatch(name)
-    if match is None:
-        raise ValueError(
-            f"got the name {name!r}; expected x_y_z.npy in whole degrees with 'm' for minus, for "
-            "example m30_15_45.npy"
-        )
-    x, y, z = (float(angle.replace("m", "-")) + 0.0 for angle in match.groups())
-    return x, y, z
 
 
 def own_pose(pose_deg: Pose) -> Pose:

@@ -11,6 +11,7 @@ from dexsearch.data.foreign import find_folders, find_pairs, pose_from_name
 from dexsearch.data.importing import import_pairs, pad_square, shrink
 from dexsearch.data.store import Dataset, open_dataset
 from dexsearch.errors import DataError
+from dexsearch.physics.xray_gan import file_name, xray_gan_poses
 
 POSES = tuple(itertools.product((-15, 0), (30,), range(0, 176, 15)))
 AIR = -1000.0 * 64
@@ -110,6 +111,17 @@ def test_importing_again_gives_the_same_dataset(source: Path) -> None:
 )
 def test_the_pose_is_read_from_the_name(name: str, pose: tuple[float, ...]) -> None:
     assert pose_from_name(Path(name)) == pose
+
+
+def test_every_name_of_the_grid_of_xray_gan_tells_the_pose_again() -> None:
+    poses = xray_gan_poses()
+    assert [pose_from_name(Path(file_name(pose))) for pose in poses] == list(poses)
+
+
+@pytest.mark.parametrize("name", ["30_15.npy", "a_b_c.npy", "m_15_45.npy"])
+def test_a_name_that_tells_no_pose_is_refused(name: str) -> None:
+    with pytest.raises(DataError):
+        pose_from_name(Path(name))
 
 
 def missing_partner(source: Path) -> None:
