@@ -39,7 +39,17 @@ def _compile(function: Function) -> Function:
     return compiled
 
 
-@_compile
+def _inlined(function: Function) -> Function:
+    """Make part of whatever calls it, before anything is compiled.
+
+    Linked as code of its own, perhaps from the cache, it would be optimised together with its
+    caller or not, as it happens, and round differently.
+    """
+    compiled: Function = numba.njit(inspect.unwrap(function), inline="always")
+    return compiled
+
+
+@_inlined
 def _slices_crossed(
     start: tuple[float, float], slope: tuple[float, float], end: tuple[float, float], n_slices: int
 ) -> tuple[int, int]:
@@ -59,7 +69,7 @@ def _slices_crossed(
     return int(np.ceil(low)), int(np.floor(high)) + 1
 
 
-@_compile
+@_inlined
 def _sums_along(
     voxels: NDArray[np.float32],
     strides: NDArray[np.int64],

@@ -89,3 +89,26 @@ def test_a_projector_works_from_a_folder_that_cannot_be_written_to(tmp_path: Pat
     )
     assert run.returncode == 0, run.stderr
     assert float(run.stdout) == pytest.approx(0.4)
+
+
+@pytest.mark.slow
+def test_compiled_anew_or_from_the_cache_it_rounds_alike(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np; from dexsearch.physics.geometry import Detector;"
+        "from dexsearch.physics.projection import build_projector;"
+        "v = np.random.default_rng(0).random((20, 24, 28), np.float32);"
+        "p = build_projector(v, v * v, voxel_mm=2.0, kind='fast');"
+        "print(hash(p.ray_lengths_cm((5.0, 10.0, 20.0), Detector(16, 2.0))[0].tobytes()))"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONHASHSEED": "0"}
+    told = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env=environment,
+        )  # fmt: skip
+        told.append(done.stdout)
+        if len(told) == 2:  # the third run compiles the whole beside parts that are cached
+            for file in tmp_path.rglob("*_march*"):
+                file.unlink()
+    assert len(set(told)) == 1
