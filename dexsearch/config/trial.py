@@ -13,16 +13,29 @@ from dexsearch.errors import ConfigurationError
 
 
 class Task(StrEnum):
-    """What a generator predicts."""
+    """The head of a generator: what it predicts, and which images come of that."""
 
     BONE = "bone"
     TISSUE = "tissue"
     JOINT = "joint"
+    DERIVE = "derive"
+    """Bone is predicted; tissue is computed from it by inverting the exposure model."""
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """Names of the network's output channels, in order; the first of the `targets`."""
+        return (Task.BONE.value,) if self is Task.DERIVE else self.targets
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Names of the predicted images, in channel order."""
-        return ("bone", "tissue") if self is Task.JOINT else (self.value,)
+        """Names of the images that come out, and are scored and shown, in order."""
+        both = self in (Task.JOINT, Task.DERIVE)
+        return (Task.BONE.value, Task.TISSUE.value) if both else (self.value,)
+
+    @property
+    def registered_as(self) -> "Task":
+        """The task under which generators of this head compete: `derive` counts as joint."""
+        return Task.JOINT if self is Task.DERIVE else self
 
 
 class GeneratorConfig(Config):
@@ -59,22 +72,38 @@ class DiscriminatorConfig(Config):
     norm: Literal["batch", "instance", "none"] = "batch"
     """Normalisation of the inner layers."""
 
+    spectral_norm: bool = False
+    """Divide every kernel by its largest singular value, beside whatever `norm` does."""
+
 
 class LossConfig(Config):
     """What the generator is asked to minimise."""
 
     adversarial: Literal["vanilla", "lsgan", "hinge", "none"] = "lsgan"
-    """Adversarial loss; `none` trains on the L1 term alone, without a discriminator."""
+    """Adversarial loss; `none` trains on the other terms alone, without a discriminator."""
 
     l1_weight: Annotated[float, Field(ge=0, le=1e6)] = 100.0
     """Weight of the mean absolute error beside an adversarial loss of weight 1."""
+
+    ssim_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Weight of 1 - SSIM beside an adversarial loss of weight 1."""
 
 
 class OptimizerConfig(Config):
     """Adam for both networks."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    """Adam step size of both networks."""
+    """Adam step size of the generator: its peak where a schedule changes it."""
+
+    discriminator_ratio: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """The discriminator's step size divided by the generator's; two time scales where not 1."""
+
+    schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine` lets both step sizes fall to nothing at the end of the run, whose length is then
+    part of what is trained: such a run cannot be continued to another length."""
+
+    warmup_epochs: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    """Epochs, or a part of one, in which both step sizes rise evenly from nothing."""
 
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Decay of Adam's first moment; 0.5 as in pix2pix."""
@@ -108,7 +137,7 @@ class TrialConfig(Config):
     """One configuration of one training run, seed included."""
 
     task: Task = Task.JOINT
-    """Head of the generator: the images that it predicts."""
+    """Head of the generator: joint | bone | tissue | derive (bone predicted, tissue computed)."""
 
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
@@ -127,10 +156,11 @@ class TrialConfig(Config):
 
     @model_validator(mode="after")
     def _teach_the_generator_something(self) -> Self:
-        if self.loss.adversarial == "none" and self.loss.l1_weight == 0:
+        loss = self.loss
+        if loss.adversarial == "none" and loss.l1_weight == 0 and loss.ssim_weight == 0:
             raise ValueError(
-                "loss.adversarial='none' with loss.l1_weight=0 leaves nothing to learn; "
-                "raise l1_weight or choose an adversarial loss"
+                "loss.adversarial='none' with loss.l1_weight=0 and loss.ssim_weight=0 leaves "
+                "nothing to learn; raise a weight or choose an adversarial loss"
             )
         return self
 

@@ -82,7 +82,7 @@ def load_predictor(package: Package, device: torch.device | None = None) -> Pred
     try:
         config = TrialConfig.model_validate(package.card.trial_config)
         normalization = Normalization.from_dict(package.card.normalization)
-        generator = build_generator(config.generator, n_targets=len(package.card.targets))
+        generator = build_generator(config.generator, n_targets=len(config.task.predicted))
         generator.load_state_dict(load_file(package.weights))
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         told = " ".join(str(error).split())

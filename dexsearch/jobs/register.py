@@ -162,7 +162,7 @@ class _Packer:
         task = state.config.task
         last = trial.epochs[trial.last_epoch]
         return GeneratorCard(
-            task=task.value,
+            task=task.registered_as.value,
             targets=task.targets,
             trial_config=state.config.model_dump(mode="json"),
             normalization=state.normalization.as_dict(),
@@ -172,7 +172,7 @@ class _Packer:
             params=trial.params,
             objective=self.study.objective,
             epochs=trial.last_epoch,
-            n_parameters=_count_parameters(state.config.generator, len(task.targets)),
+            n_parameters=_count_parameters(state.config.generator, len(task.predicted)),
             dataset=self.study.dataset_digest,
             size_px=manifest.size_px,
             pixel_mm=manifest.pixel_mm,

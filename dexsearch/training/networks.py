@@ -38,7 +38,7 @@ class Networks:
 
     def __init__(self, config: TrialConfig, *, device: torch.device) -> None:
         rng = torch.Generator().manual_seed(config.seed % 2**63)
-        n_targets = len(config.task.targets)
+        n_targets = len(config.task.predicted)
         self.l1_weight = config.loss.l1_weight
         self.precision = fastest_precision(device)
         generator = build_generator(config.generator, n_targets=n_targets, rng=rng)
