@@ -1,4 +1,14 @@
+"""The audit of hand-made ledgers whose counts are known."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
 
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
 from dexsearch.search.audit import audit
@@ -6,18 +16,23 @@ from dexsearch.search.audit import audit
 
 def trial(
     number: int, value: float, *, state: State = "complete", epochs: int = 10,
-    immune: bool = False, would_prune_at: int | None = None,
+    immune: bool = False, would_prune_at: int | None = None, kind: str | None = None,
+    seconds: float = 0.0, early: float | None = None,
 ) -> TrialRecord:  # fmt: skip
-    records = {epoch: {"val_ssim": value} for epoch in range(1, epochs + 1)}
+    """A flat curve; `early` is the score up to epoch 5."""
+    records = {
+        epoch: {"val_ssim": value if early is None or epoch > 5 else early, "seconds": seconds}
+        for epoch in range(1, epochs + 1)
+    }
     return TrialRecord(
         number=number, params={}, config={}, immune=immune, enqueued=False, epochs=records,
-        state=state, would_prune_at=would_prune_at, reason=None, kind=None, checkpoint=None,
+        state=state, would_prune_at=would_prune_at, reason=None, kind=kind, checkpoint=None,
         started=0.0, ended=1.0,
     )  # fmt: skip
 
 
-def study(trials: list[TrialRecord], kind: str = "median") -> StudyRecord:
-    space = {"epochs": 10, "pruner": {"kind": kind}}
+def study(trials: list[TrialRecord], kind: str = "median", *, min_epochs: int = 4) -> StudyRecord:
+    space = {"epochs": 10, "pruner": {"kind": kind, "min_epochs": min_epochs}}
     return StudyRecord("s", Path("s"), space, "bone", "val_ssim", "d", "d", 1, tuple(trials))
 
 
@@ -44,3 +59,100 @@ def test_twenty_immune_trials_are_enough() -> None:
 def test_an_empty_study_and_one_without_pruner_have_an_audit_too() -> None:
     assert "0 pruned, 0 of 0 epochs saved (0%)" in str(audit(study([])))
     assert str(audit(study([], kind="none"))) == "pruning: none"
+
+
+def test_under_twenty_the_upper_end_of_the_exact_interval_is_told() -> None:
+    found = audit(study([trial(n, n / 100, immune=True) for n in range(8)]))
+    assert (found.rate_bounds.low, found.n_false_prunes) == (0.0, 0)
+    assert found.rate_bounds.high == pytest.approx(0.369, abs=5e-4)
+    assert "up to 37% of trials might be pruned wrongly (exact 95% interval)" in str(found)
+
+
+def test_with_enough_immune_trials_rate_and_interval_are_told() -> None:
+    trials = [trial(n, n / 100, immune=True) for n in range(19)]
+    found = audit(study([*trials, trial(19, 0.9, immune=True, would_prune_at=4)]))
+    assert "pruned wrongly: 5.0% of trials (0.1% to 24.9%, exact 95% interval)" in str(found)
+    assert found.as_json()["false_prune_rate"] == 0.05
+
+
+def test_time_saved_is_the_pace_of_the_pruned_and_time_paid_is_measured() -> None:
+    trials = [
+        trial(0, 0.1, state="pruned", epochs=4, seconds=600.0),  # 6 epochs of 10 min saved
+        trial(1, 0.2, state="pruned", epochs=9, seconds=1800.0),  # 1 of 30 min
+        trial(2, 0.3, immune=True, would_prune_at=7, seconds=1200.0),  # 3 of 20 min paid
+    ]
+    found = audit(study(trials))
+    assert found.device_hours_saved == pytest.approx(1.5)
+    assert found.device_hours_paid == pytest.approx(1.0)
+    assert "about 1.5 device-hours at the pruned trials' own pace" in str(found)
+
+
+def test_a_trial_over_a_limit_was_not_pruned() -> None:
+    found = audit(study([trial(0, 0.5), trial(1, 0.1, state="pruned", epochs=1, kind="limit")]))
+    assert (found.n_pruned, found.epochs_saved, found.epochs_all) == (0, 0, 10)
+
+
+def test_a_pruned_trial_without_an_epoch_saves_epochs_but_no_known_time() -> None:
+    found = audit(study([trial(0, 0.5, state="pruned", epochs=0)]))
+    assert (found.epochs_saved, found.device_hours_saved) == (10, 0.0)
+
+
+def test_early_scores_are_correlated_with_final_ones_as_scipy_does() -> None:
+    rng = np.random.default_rng(0)
+    final, early = rng.normal(size=(2, 15))
+    early += final
+    trials = [trial(n, final[n], early=early[n]) for n in range(15)]
+    found = audit(study([*trials, trial(15, 0.4, state="pruned", epochs=4)]))
+    assert [c.epoch for c in found.correlations] == [3, 4, 5], "a quarter, the decision, half"
+    for correlation in found.correlations:
+        assert correlation.value == pytest.approx(stats.spearmanr(early, final)[0])
+        assert correlation.n == 15, "what was pruned has no final score"
+        assert correlation.interval is not None
+        assert correlation.interval.low < correlation.value < correlation.interval.high
+    assert "over 15 complete trials (survivors among them: it reads low)" in str(found)
+
+
+def test_twenty_immune_trials_are_correlated_alone() -> None:
+    immune = [trial(n, n / 100, early=n / 100, immune=True) for n in range(20)]
+    others = [trial(n, n / 100, early=-n / 100) for n in range(20, 60)]
+    found = audit(study([*immune, *others]))
+    assert found.correlated_over == "immune"
+    assert [c.value for c in found.correlations] == pytest.approx([1, 1, 1])
+    assert "over 20 immune trials: " in str(found)
+
+
+def test_a_score_that_is_missing_or_not_finite_is_left_out_of_the_correlation() -> None:
+    trials = [trial(n, n / 100, early=n / 100) for n in range(5)]
+    trials += [trial(5, 0.9, early=float("nan"))]
+    del trials[0].epochs[4]
+    by_epoch = {c.epoch: c.n for c in audit(study(trials)).correlations}
+    assert by_epoch == {3: 5, 4: 4, 5: 5}
+
+
+def test_few_complete_trials_have_a_correlation_without_an_interval() -> None:
+    found = audit(study([trial(n, n / 100, early=n / 100) for n in range(3)]))
+    assert [(c.n, c.interval) for c in found.correlations] == [(3, None)] * 3
+    assert audit(study([trial(0, 0.1), trial(1, 0.2)])).correlations == ()
+
+
+def test_json_is_plain_and_complete() -> None:
+    trials = [trial(n, n / 100, early=n / 100, immune=n % 2 == 0) for n in range(12)]
+    shown = audit(study(trials)).as_json()
+    assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+    assert (shown["n_immune"], shown["enough"], shown["false_prune_rate"]) == (6, False, 0.0)
+    assert set(shown["correlations"][0]) == {"epoch", "n", "value", "low", "high"}
+    assert audit(study([])).as_json()["false_prune_rate"] is None
+
+
+def test_a_study_that_does_not_name_pruner_and_epochs_is_read() -> None:
+    bare = replace(study([trial(0, 0.5, epochs=3)]), space={"objective": "val_ssim"})
+    assert audit(bare).pruner == "none"
+
+
+def test_the_audit_loads_no_heavy_library() -> None:
+    script = (
+        "import sys, dexsearch.search.audit\n"
+        "heavy = {'torch', 'ray', 'optuna', 'mlflow', 'scipy', 'pydantic', 'numpy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
