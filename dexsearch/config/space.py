@@ -1,59 +1,47 @@
 """A search space: fixed values, searched values, pruner, sampler, data and resources."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from dexsearch.config.base import Config, did_you_mean, first_problem
+from dexsearch.config.base import Config, first_problem
+from dexsearch.config.conditions import Scalar, written
 from dexsearch.config.data import PhantomDataConfig
-from dexsearch.config.trial import Task, TrialConfig, known_trial_keys, trial_config
+from dexsearch.config.dependencies import (
+    conditions_of,
+    drawing_order,
+    known_trial_key,
+    refuse_bad_conditions,
+)
+from dexsearch.config.distributions import (
+    Choice,
+    Distribution,
+    FloatRange,
+    IntRange,
+    can_draw,
+    extreme_values,
+)
+from dexsearch.config.trial import Task, TrialConfig, trial_config
 
-
-class IntRange(Config):
-    """`{int: [low, high]}`, both ends included; `log: true` for a logarithmic scale."""
-
-    int: tuple[int, int]
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        _refuse_bad_range(self.int, log=self.log)
-        return self
-
-
-class FloatRange(Config):
-    """`{float: [low, high]}`; `log: true` for a logarithmic scale."""
-
-    float: tuple[float, float]
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        _refuse_bad_range(self.float, log=self.log)
-        return self
-
-
-class Choice(Config):
-    """`{choice: [a, b, c]}`."""
-
-    choice: Annotated[tuple[int | float | str | bool, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len(set(map(repr, self.choice))) < len(self.choice):
-            raise ValueError(f"choice {list(self.choice)} names a value twice")
-        return self
-
-
-Distribution = Annotated[
-    Annotated[IntRange, Tag("int")]
-    | Annotated[FloatRange, Tag("float")]
-    | Annotated[Choice, Tag("choice")],
-    Discriminator(lambda value: _distribution_kind(value)),
+__all__ = [
+    "Choice",
+    "DataConfig",
+    "Distribution",
+    "FloatRange",
+    "IntRange",
+    "LimitsConfig",
+    "PrunerConfig",
+    "ResourcesConfig",
+    "SamplerConfig",
+    "Scalar",
+    "SearchSpace",
+    "can_draw",
+    "extreme_values",
 ]
-TrialKey = Annotated[str, AfterValidator(lambda key: _known_trial_key(key))]
-Scalar = bool | int | float | str
+
+TrialKey = Annotated[str, AfterValidator(known_trial_key)]
 
 
 class DataConfig(Config):
@@ -104,6 +92,20 @@ class ResourcesConfig(Config):
     """`auto`: one where there is a GPU, else none."""
 
 
+class LimitsConfig(Config):
+    """What a generator may need.
+
+    A trial over a limit ends, is never ranked, and counts as a broken constraint for the sampler.
+    """
+
+    parameters: Annotated[int, Field(ge=1)] | None = None
+    """Most parameters of the generator, counted before anything is trained."""
+
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """Longest time for one image in milliseconds, measured on the trial's device after its first
+    epoch. It depends on the machine and on what else runs there: leave a margin."""
+
+
 class SearchSpace(Config):
     """A search as a YAML file describes it."""
 
@@ -126,11 +128,12 @@ class SearchSpace(Config):
     pruner: PrunerConfig = PrunerConfig()
     sampler: SamplerConfig = SamplerConfig()
     resources: ResourcesConfig = ResourcesConfig()
+    limits: LimitsConfig = LimitsConfig()
     enqueue: tuple[dict[TrialKey, Scalar], ...] = ()
     """Known good configurations, tried first: searched keys and their values."""
 
     search: dict[TrialKey, Distribution] = {}
-    """Dotted keys of `TrialConfig` and the values to try."""
+    """Dotted keys of `TrialConfig` and the values to try, each perhaps with `when`."""
 
     fixed: dict[TrialKey, Scalar] = {}
     """Dotted keys of `TrialConfig` and their one value."""
@@ -162,6 +165,11 @@ class SearchSpace(Config):
         return self
 
     @model_validator(mode="after")
+    def _conditions_make_sense(self) -> Self:
+        refuse_bad_conditions(self.search, self.constant)
+        return self
+
+    @model_validator(mode="after")
     def _enqueued_values_can_be_drawn(self) -> Self:
         for configuration in self.enqueue:
             for key, value in configuration.items():
@@ -172,6 +180,7 @@ class SearchSpace(Config):
                         f"{key!r} is enqueued as {value!r}, which its range under 'search' does "
                         "not contain; widen the range or change the value"
                     )
+            _refuse_undrawn(self, configuration)
         return self
 
     @model_validator(mode="after")
@@ -186,48 +195,61 @@ class SearchSpace(Config):
                 )
         return self
 
+    def constant(self, key: str) -> Scalar:
+        """Return the value of a key that is not searched: the fixed one, else the default."""
+        if key in self.fixed:
+            return self.fixed[key]
+        value: Any = TrialConfig(task=self.task)
+        for part in key.split("."):
+            value = getattr(value, part)
+        return str(value) if isinstance(value, Task) else cast("Scalar", value)
+
+    def is_drawn(self, key: str, params: Mapping[str, Scalar]) -> bool:
+        """Tell whether a trial draws a searched key, given what it has drawn before it.
+
+        A condition on a searched key that was itself not drawn does not hold.
+        """
+        for condition in conditions_of(self.search, key):
+            parent = condition.key
+            if parent in self.search and parent not in params:
+                return False
+            value = params[parent] if parent in self.search else self.constant(parent)
+            if not condition.holds_for(value):
+                return False
+        return True
+
+    def drawn(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return those of the given parameters whose conditions hold, in the order of drawing."""
+        kept: dict[str, Scalar] = {}
+        for key in drawing_order(self.search):
+            if key in params and self.is_drawn(key, kept):
+                kept[key] = params[key]
+        return kept
+
     def config_for(self, params: dict[str, Scalar], *, seed: int) -> TrialConfig:
         """Return the configuration of one trial: defaults, then `fixed`, then `params`."""
         return trial_config({"task": self.task.value, "seed": seed, **self.fixed, **params})
 
 
-def extreme_values(distribution: Distribution) -> tuple[Scalar, ...]:
-    """Return the ends of a range, or every value of a choice."""
-    match distribution:
-        case IntRange():
-            return distribution.int
-        case FloatRange():
-            return distribution.float
-        case Choice():
-            return distribution.choice
-
-
-def can_draw(distribution: Distribution, value: Scalar) -> bool:
-    """Tell whether a value lies in a range or among the choices."""
-    match distribution:
-        case Choice():
-            return any(value == c and type(value) is type(c) for c in distribution.choice)
-        case IntRange():
-            low, high = distribution.int
-            return type(value) is int and low <= value <= high
-        case FloatRange():
-            first, last = distribution.float
-            return type(value) in (int, float) and first <= float(value) <= last
-
-
-def _distribution_kind(value: Any) -> str | None:
-    """Tell which distribution a mapping is; None lets pydantic list what is allowed."""
-    keys = set(value) if isinstance(value, dict) else set(getattr(type(value), "model_fields", ()))
-    return next((kind for kind in ("int", "float", "choice") if kind in keys), None)
-
-
-def _known_trial_key(key: str) -> str:
-    known = known_trial_keys()
-    if key not in known:
-        guess = did_you_mean(key, known)
-        message = f"unknown key {key!r}; known keys: {', '.join(known)}"
-        raise ValueError(f"{message}; {guess}" if guess else message)
-    return key
+def _refuse_undrawn(space: SearchSpace, configuration: Mapping[str, Scalar]) -> None:
+    """Raise ValueError if an enqueued value would not be used, or not in every case."""
+    drawn = space.drawn(configuration)
+    for key in configuration:
+        if key in drawn:
+            continue
+        for condition in conditions_of(space.search, key):
+            parent = condition.key
+            if parent in space.search and parent not in configuration:
+                raise ValueError(
+                    f"{key!r} is enqueued without a value of {parent}, which decides whether it "
+                    f"is drawn (when {condition}); enqueue {parent} too"
+                )
+            value = configuration.get(parent, space.constant(parent))
+            if not condition.holds_for(value):
+                raise ValueError(
+                    f"{key!r} is enqueued, but not drawn where {parent} is {written(value)} "
+                    f"(when {condition}); leave it out of this configuration"
+                )
 
 
 def _check_alone(key: str, value: Scalar) -> None:
@@ -241,11 +263,3 @@ def _check_alone(key: str, value: Scalar) -> None:
     except ValidationError as error:
         if error.errors()[0]["loc"]:
             raise ValueError(f"{key}: {first_problem(error, model, with_key=False)}") from None
-
-
-def _refuse_bad_range(ends: tuple[float, float], *, log: bool) -> None:
-    low, high = ends
-    if not low < high:
-        raise ValueError(f"range [{low}, {high}] is empty; write the lower end first")
-    if log and low <= 0:
-        raise ValueError(f"range [{low}, {high}] cannot be logarithmic; start above 0")

@@ -111,13 +111,20 @@ _Loader.add_implicit_resolver(
 def _line_of(document: yaml.Node | None, location: tuple[int | str, ...], message: str) -> int:
     """Return the line, from 1, of the deepest part of `location` that the document has.
 
-    A rule over several keys has no location; its line is that of the key it begins with.
+    A rule over several keys has no location; its line is that of the text it quotes first, else
+    of the key it begins with.
     """
     if not location:
-        first_word = re.search(r"[A-Za-z_][\w.]*", message)
-        names = (first_word[0], first_word[0].split(".")[-1]) if first_word else ()
-        lines = [n.start_mark.line + 1 for n in _scalar_nodes(document) if n.value in names]
-        return lines[-1] if lines else 1
+        quoted, first_word = (
+            re.search(r"'([^']+)'", message),
+            re.search(r"[A-Za-z_][\w.]*", message),
+        )
+        key = first_word[0] if first_word else ""
+        for names in ((quoted[1],) if quoted else (), (key, key.split(".")[-1])):
+            lines = [n.start_mark.line + 1 for n in _scalar_nodes(document) if n.value in names]
+            if lines:
+                return lines[-1]
+        return 1
     node, line = document, 1
     for part in location:
         if isinstance(node, yaml.MappingNode):

@@ -12,7 +12,9 @@ from dexsearch.errors import ConfigurationError
 from dexsearch.ledger.log import Event
 from dexsearch.ledger.study import StudyRecord
 
-_MUST_STAY = ("task", "objective", "epochs", "pruner", "sampler", "search", "fixed", "enqueue")
+_MUST_STAY = (
+    "task", "objective", "epochs", "pruner", "sampler", "search", "fixed", "enqueue", "limits",
+)  # fmt: skip
 _SHOWN_DIFFERENCES = 4
 
 

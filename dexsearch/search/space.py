@@ -13,9 +13,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from dexsearch.config.dependencies import drawing_order
 from dexsearch.config.space import Distribution, FloatRange, IntRange, Scalar, SearchSpace
-
-ADVERSARIAL = "loss.adversarial"
 
 
 def distribution_of(distribution: Distribution) -> BaseDistribution:
@@ -33,22 +32,20 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def suggestion_order(space: SearchSpace) -> list[str]:
-    """Return the searched keys in the order of drawing: the adversarial loss decides on others."""
-    return sorted(space.search, key=lambda key: key != ADVERSARIAL)
+    """Return the searched keys in the order of drawing: each after those that decide on it."""
+    return drawing_order(space.search)
 
 
 def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Scalar]:
-    """Draw the searched parameters of one trial.
+    """Draw the searched parameters of one trial, in the order of the file.
 
-    A trial without an adversarial loss has no discriminator, so none of its parameters is drawn:
-    otherwise the sampler would learn from values that changed nothing.
+    A parameter whose condition does not hold is not drawn: otherwise the sampler would learn from
+    values that changed nothing. A trial without an adversarial loss has no discriminator, say.
     """
     params: dict[str, Scalar] = {}
     for key in suggestion_order(space):
-        loss = params.get(ADVERSARIAL, space.fixed.get(ADVERSARIAL))
-        if key.startswith("discriminator.") and loss == "none":
-            continue
-        params[key] = _suggest_one(trial, key, distribution_of(space.search[key]))
+        if space.is_drawn(key, params):
+            params[key] = _suggest_one(trial, key, distribution_of(space.search[key]))
     return {key: params[key] for key in space.search if key in params}
 
 

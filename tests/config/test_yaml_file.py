@@ -71,7 +71,7 @@ def test_the_five_spaces_are_shipped() -> None:
         ("seed: 0", "sed: 0", 3, "did you mean 'seed'?"),
         ("vanilla, none", "vanilla, nope", 9, "got 'nope'; input should be 'vanilla'"),
         ("vanilla, none", "none, none", 9, "names a value twice"),
-        ("task: joint", "task: bones", 1, "input should be 'bone', 'tissue' or 'joint'"),
+        ("task: joint", "task: bones", 1, "input should be 'bone', 'tissue', 'joint' or 'derive'"),
         ("batch_size: 16", "generator.depth: 4", 12, "both searched and fixed"),
         ("batch_size: 16", "{batch_size: 16", 13, "not valid YAML"),
         ("trials: 64", "trials: 64\ntrials: 65", 5, "key 'trials' stands twice"),
