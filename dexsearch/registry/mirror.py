@@ -36,7 +36,7 @@ def sync_workspace(workspace: Path, tell: Callable[[str], None] = _in_silence) -
         registry = read_registry(workspace)
         run_ids: dict[tuple[str, int], str] = {}
         for study in sorted(studies, key=lambda study: study.begun):
-            runs = sync_runs(store, study)
+            runs = sync_runs(store, study, registry.audits)
             for version in registry.versions:
                 for trial in study.trials:
                     if version.is_of(study, trial):

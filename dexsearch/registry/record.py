@@ -5,6 +5,7 @@ The log is the truth and MLflow a projection of it. Its events:
     registered   one generator became version `version` of `name`; the same version again
                  means that its package was written anew
     alias        `alias` of `name` points to `version` from now on; null removes it
+    audit        what a search had learned about its pruning when it ended; the newest one counts
 
 Standard library only, so that listing generators is instant.
 """
@@ -75,6 +76,24 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyAudit:
+    """Was the pruning of a study right? As it stood when a search of it ended."""
+
+    study: str
+    begun: float
+    """When the study began: another one under its name has an audit of its own."""
+    dataset: str
+    metric: int
+    n_ended: int
+    """Trials that had ended."""
+    audit: dict[str, Any]
+    """What `status --format json` shows as `audit`."""
+    text: str
+    time: float
+    """When it was written, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
     """The registry of one workspace as it stood when it was read."""
 
@@ -83,6 +102,8 @@ class Registry:
     """In the order of their registration."""
     aliases: dict[tuple[str, str], int]
     """(name, alias) -> version."""
+    audits: tuple[StudyAudit, ...] = ()
+    """Of every search, in the order in which they ended."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,6 +119,21 @@ class Registry:
                 if (name, number) == (version.name, version.version)
             )
         )
+
+    def audit_of(self, version: Registration) -> StudyAudit | None:
+        """Return the newest audit of the study that a version comes from.
+
+        None for what was registered before audits were kept. Of studies that were begun anew
+        under one name it is the one that had begun when the version was registered.
+        """
+        wanted = (version.study, version.dataset, version.metric)
+        mine = [
+            audit
+            for audit in self.audits
+            if (audit.study, audit.dataset, audit.metric) == wanted and audit.begun <= version.time
+        ]
+        begun = max((audit.begun for audit in mine), default=None)
+        return next((audit for audit in reversed(mine) if audit.begun == begun), None)
 
     def path_of(self, version: Registration) -> Path:
         """Return the absolute folder of a version's package."""
@@ -178,8 +214,10 @@ def read_registry(workspace: Path) -> Registry:
 def registry_from_events(events: Iterable[Event], workspace: Path) -> Registry:
     """Fold the events of a log."""
     known = [field.name for field in fields(Registration)]
+    told = [field.name for field in fields(StudyAudit)]
     versions: dict[tuple[str, int], Registration] = {}
     aliases: dict[tuple[str, str], int] = {}
+    audits: list[StudyAudit] = []
     for event in events:
         try:
             match event["event"]:
@@ -190,9 +228,11 @@ def registry_from_events(events: Iterable[Event], workspace: Path) -> Registry:
                     aliases.pop((event["name"], event["alias"]), None)
                     if event["version"] is not None:
                         aliases[event["name"], event["alias"]] = event["version"]
+                case "audit":
+                    audits.append(StudyAudit(**{key: event[key] for key in told}))
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"{workspace / LOG_NAME}: an event cannot be read: {error!r}",
                 hint="put the file back from a copy, or delete that line",
             ) from None
-    return Registry(workspace, tuple(versions.values()), aliases)
+    return Registry(workspace, tuple(versions.values()), aliases, tuple(audits))

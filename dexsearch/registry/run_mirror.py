@@ -13,11 +13,13 @@ runs of its own; those of the old one stay as they were.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
+from dexsearch.registry.audit_mirror import send_audits
+from dexsearch.registry.record import StudyAudit
 from dexsearch.registry.tracking import TrackingStore
 
 STATUS: dict[State, str] = {
@@ -48,9 +50,18 @@ def trial_key(study: str, trial: int) -> str:
     return f"{study}/{trial}"
 
 
-def sync_runs(store: TrackingStore, study: StudyRecord) -> dict[str, str]:
-    """Bring the runs of a study up to its ledger; return trial key -> run id."""
-    parent = _sync_parent(store, study)
+def sync_runs(
+    store: TrackingStore, study: StudyRecord, audits: Sequence[StudyAudit] = ()
+) -> dict[str, str]:
+    """Bring the runs of a study up to its ledger; return trial key -> run id.
+
+    Args:
+        store: MLflow.
+        study: what its ledger says.
+        audits: of any studies, in the order in which they were written.
+    """
+    mine = [a for a in audits if (a.study, a.begun) == (study.name, study.begun)]
+    parent = _sync_parent(store, study, mine)
     children = {
         run.data.tags.get(TRIAL_KEY): run
         for run in _search(store, f"tags.`{PARENT}` = '{parent.info.run_id}'")
@@ -62,7 +73,7 @@ def sync_runs(store: TrackingStore, study: StudyRecord) -> dict[str, str]:
     return ids
 
 
-def _sync_parent(store: TrackingStore, study: StudyRecord) -> Any:  # noqa: ANN401
+def _sync_parent(store: TrackingStore, study: StudyRecord, audits: list[StudyAudit]) -> Any:  # noqa: ANN401
     begun = _begun(study)
     known = _search(store, "tags.`dexsearch.kind` = 'study'")
     named = [run for run in known if run.data.tags.get("dexsearch.study") == study.name]
@@ -86,6 +97,7 @@ def _sync_parent(store: TrackingStore, study: StudyRecord) -> Any:  # noqa: ANN4
     }
     params = {"task": study.task, "objective": study.objective}
     _send(store, run, tags=tags, params=params, points=_best_so_far(study))
+    send_audits(store, run, audits)
     _describe_dataset(store, run, study)
     ends = [trial.ended for trial in study.trials if trial.ended]
     unfinished = not ends or study.in_state("running")

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from dexsearch.errors import StudyBusy
 from dexsearch.inference.package import WEIGHTS, Package, copy_package, open_package
 from dexsearch.ledger.log import EventLog
+from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.record import (
     CHAMPION,
     LOG_NAME,
@@ -58,6 +60,34 @@ def register(workspace: Path, packages: Sequence[Package]) -> tuple[Registration
                 registry.aliases[known.name, CHAMPION] = known.version
             done.append(known)
     return tuple(done)
+
+
+def keep_audit(workspace: Path, study: StudyRecord, audit: dict[str, Any], text: str) -> None:
+    """Write what a search has learned about its pruning, unless it is known already.
+
+    Args:
+        workspace: where the registry's log is.
+        study: what its ledger says.
+        audit: numbers, as JSON has them.
+        text: the same for people.
+
+    Raises:
+        StudyBusy: if another process writes the registry for longer than half a minute.
+    """
+    event = {
+        "study": study.name,
+        "begun": study.begun,
+        "dataset": study.dataset_digest,
+        "metric": study.metric,
+        "n_ended": len(study.trials) - len(study.in_state("running")),
+        "audit": audit,
+        "text": text,
+    }
+    with _open_log(workspace) as log:
+        known = registry_from_events(log.events_at_opening, workspace).audits
+        mine = [a for a in known if (a.study, a.begun) == (study.name, study.begun)]
+        if not mine or {**asdict(mine[-1]), **event} != asdict(mine[-1]):
+            log.append({"event": "audit", **event})
 
 
 def open_registered(workspace: Path, wanted: str) -> Package:
@@ -129,7 +159,7 @@ def _with(registry: Registry, version: Registration) -> Registry:
     others = [
         v for v in registry.versions if (v.name, v.version) != (version.name, version.version)
     ]
-    return Registry(registry.workspace, (*others, version), registry.aliases)
+    return replace(registry, versions=(*others, version))
 
 
 def _open_log(workspace: Path) -> EventLog:

@@ -17,7 +17,7 @@ from dexsearch.errors import EnvironmentFault
 from dexsearch.inference.package import Package
 from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.mirror import sync_workspace
-from dexsearch.registry.store import register
+from dexsearch.registry.store import keep_audit, register
 from dexsearch.registry.tracking import tracking_uri
 
 MakeStudy = Callable[..., StudyRecord]
@@ -138,6 +138,40 @@ def test_a_deleted_database_comes_back(
     shutil.copyfile(tmp_path / "mlflow.db", copy / "mlflow.db")
     assert shown(copy) == before
     assert client(copy).get_model_version("dexsearch-bone", "2").status == "READY"
+
+
+AUDIT = {
+    "pruner": "median", "n_pruned": 3, "enough": False, "false_prune_rate": None,
+    "false_prune_rate_high": 0.37,
+    "correlations": [{"epoch": 4, "n": 12, "value": 0.8, "low": 0.5, "high": None}],
+}  # fmt: skip
+
+
+def test_the_audit_of_pruning_is_on_the_study_run_and_comes_back(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    study = make_study("complete", "pruned", "running")
+    keep_audit(tmp_path, study, {**AUDIT, "n_pruned": 1}, "one")
+    sync_workspace(tmp_path)
+    keep_audit(tmp_path, study, AUDIT, "three pruned")
+    assert sync_in_its_own_process(tmp_path) == ("", "")
+    run = runs(tmp_path)["ribs"]
+    assert run.data.tags["dexsearch.audit"] == "three pruned"
+    assert {k: v for k, v in run.data.metrics.items() if k.startswith("audit.")} == {
+        "audit.n_pruned": 3,
+        "audit.false_prune_rate_high": 0.37,
+        "audit.correlation_epoch_4": 0.8,
+        "audit.correlation_epoch_4_n": 12,
+        "audit.correlation_epoch_4_low": 0.5,
+    }
+    history = client(tmp_path).get_metric_history(run.info.run_id, "audit.n_pruned")
+    assert [(point.step, point.value) for point in history] == [(2, 1), (2, 3)]
+    before = shown(tmp_path)
+    (tmp_path / "mlflow.db").unlink()
+    assert sync_in_its_own_process(tmp_path) == ("", "")
+    (tmp_path / "copy").mkdir()
+    shutil.copyfile(tmp_path / "mlflow.db", tmp_path / "copy" / "mlflow.db")
+    assert shown(tmp_path / "copy") == before
 
 
 def test_versions_aliases_and_pictures_are_in_mlflow(

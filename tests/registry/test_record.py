@@ -1,15 +1,18 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dexsearch.errors import DataError, NotRegistered
 from dexsearch.inference.package import Package
+from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.record import read_registry
-from dexsearch.registry.store import register
+from dexsearch.registry.store import keep_audit, register
 
 MakePackage = Callable[..., Package]
+MakeStudy = Callable[..., StudyRecord]
 
 
 def test_a_workspace_without_log_has_an_empty_registry(tmp_path: Path) -> None:
@@ -76,3 +79,44 @@ def test_an_edited_event_is_refused(tmp_path: Path) -> None:
     (tmp_path / "registry.jsonl").write_text(json.dumps(event) + "\n")
     with pytest.raises(DataError, match="cannot be read"):
         read_registry(tmp_path)
+
+
+def test_the_newest_audit_of_a_study_counts(
+    tmp_path: Path, make_package: MakePackage, make_study: MakeStudy
+) -> None:
+    study = make_study("complete", "pruned", "running")
+    register(tmp_path, [make_package(0, 0.5), make_package(1, 0.4, study="other")])
+    keep_audit(tmp_path, study, {"n_pruned": 1}, "one pruned")
+    keep_audit(tmp_path, study, {"n_pruned": 2}, "two pruned")
+    registry = read_registry(tmp_path)
+    mine, other = registry.versions
+    found = registry.audit_of(mine)
+    assert found is not None
+    assert (found.audit, found.text, found.n_ended) == ({"n_pruned": 2}, "two pruned", 2)
+    assert registry.audit_of(other) is None
+
+
+def test_an_audit_that_is_known_is_not_written_again(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    study = make_study("complete")
+    for _ in range(2):
+        keep_audit(tmp_path, study, {"epochs": [1, 2], "low": None, "rate": 0.25}, "text")
+    assert len((tmp_path / "registry.jsonl").read_text().splitlines()) == 1
+    keep_audit(tmp_path, replace(study, begun=study.begun + 1), {"low": None}, "text")
+    assert len(read_registry(tmp_path).audits) == 2
+
+
+def test_a_version_has_the_audit_of_its_own_study_and_not_of_one_begun_anew(
+    tmp_path: Path, make_package: MakePackage, make_study: MakeStudy
+) -> None:
+    study = make_study("complete")
+    keep_audit(tmp_path, replace(study, begun=10.0), {"n_pruned": 1}, "the old one")
+    register(tmp_path, [make_package(0, 0.5)])
+    registry = read_registry(tmp_path)
+    (version,) = registry.versions
+    keep_audit(tmp_path, replace(study, begun=version.time + 5), {"n_pruned": 2}, "the new one")
+    keep_audit(tmp_path, replace(study, dataset_digest="e" * 64), {}, "of other data")
+    found = read_registry(tmp_path).audit_of(version)
+    assert found is not None
+    assert found.text == "the old one"
