@@ -11,13 +11,14 @@ unfinished, and the pruner is asked about an `unjudged` epoch by the driver alon
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -41,18 +42,24 @@ class OptunaStudy:
     """Asks for parameters, hears about epochs, says when to stop; maximises the objective."""
 
     def __init__(
-        self, study: optuna.Study, space: SearchSpace, unjudged: int | None = None
+        self,
+        study: optuna.Study,
+        space: SearchSpace,
+        unjudged: int | None = None,
+        around: Callable[[BaseSampler], BaseSampler] = lambda sampler: sampler,
     ) -> None:
+        """`around` wraps each sampler before it proposes: a replay keeps it to recorded rows."""
         self.study = study
         self.unjudged = unjudged
         """The trial, if any, whose newest epoch an earlier process recorded without a verdict."""
         self._space = space
+        self._around = around
         self._live: dict[int, optuna.Trial] = {}
 
     def ask(self, enqueued: Mapping[str, Scalar] | None = None) -> tuple[int, dict[str, Scalar]]:
         """Begin a trial; return its number and parameters, `enqueued` ones as given."""
         n_trials = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = build_sampler(self._space.sampler, n_trials)
+        self.study.sampler = self._around(build_sampler(self._space.sampler, n_trials))
         if enqueued is not None:
             self.study.enqueue_trial(dict(enqueued))
         trial = self.study.ask()
