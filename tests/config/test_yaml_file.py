@@ -177,3 +177,30 @@ def test_nothing_to_learn_is_refused() -> None:
 def test_every_known_key_can_be_set() -> None:
     assert "generator.depth" in known_trial_keys()
     assert trial_config({"generator.depth": 6}).generator.depth == 6
+
+
+@pytest.mark.parametrize("name", sorted(shipped_spaces()))
+def test_the_first_trial_of_every_shipped_space_is_that_of_xray_gan(name: str) -> None:
+    """It trained on L1 alone: the discriminator's verdict reached no weight of its generator."""
+    space = load_space(name)
+    first = space.config_for(dict(space.enqueue[0]), seed=0)
+    assert (first.loss.adversarial, first.loss.l1_weight, first.loss.ssim_weight) == (
+        "none",
+        100,
+        0,
+    )
+    assert (first.optimizer.learning_rate, first.optimizer.beta1) == (2e-4, 0.5)
+    assert (first.generator.norm, first.generator.kernel_px) == ("batch", 4)
+    settled = {key for key in space.search if space.is_drawn(key, space.enqueue[0])}
+    assert set(space.enqueue[0]) == settled, "nothing of it is left to the sampler"
+    if "generator.output" in space.search:
+        assert (first.generator.output, first.generator.input_normalization) == (
+            "plain", "per_image",
+        )  # fmt: skip
+
+
+def test_the_recorded_curves_search_what_the_joint_search_does() -> None:
+    recorded = Path(__file__).parents[2] / "benchmarks" / "curves" / "space.yaml"
+    table, joint = load_space(str(recorded)), load_space("joint.yaml")
+    assert set(table.search) == set(joint.search)
+    assert (table.trials, table.epochs, table.pruner.kind, table.enqueue) == (150, 27, "none", ())
