@@ -38,7 +38,13 @@ def leaderboard(workspace: Path, *, task: str | None = None, top: int = 10) -> L
     groups = []
     for group in registry.groups(task):
         rows = [
-            Ranked(rank, version, registry.aliases_of(version), registry.path_of(version).as_uri())
+            Ranked(
+                rank,
+                version,
+                registry.aliases_of(version),
+                registry.path_of(version).as_uri(),
+                registry.audit_of(version),
+            )
             for rank, version in enumerate(group[:top], start=1)
         ]
         groups.append(tuple(rows))

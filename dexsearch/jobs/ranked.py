@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dexsearch.registry.record import Registration
+from dexsearch.registry.record import Registration, StudyAudit
 from dexsearch.wording import printable
 
 WIDTH = 100
@@ -23,6 +23,8 @@ class Ranked:
     generator: Registration
     aliases: tuple[str, ...]
     uri: str
+    audit: StudyAudit | None = None
+    """What the study that it comes from had learned about its pruning."""
 
     @property
     def label(self) -> str:
@@ -51,11 +53,12 @@ class Ranked:
             "epochs": found.epochs,
             "uri": self.uri,
             "sha256": found.sha256,
+            "audit": None if self.audit is None else self.audit.audit,
         }
 
 
 def ranking_table(group: tuple[Ranked, ...]) -> str:
-    """Return one group as text, with the baselines below the generators."""
+    """Return one group as text: the baselines below the generators, then each study's audit."""
     first = group[0].generator
     targets = [t for t in ("bone", "tissue") if getattr(first, f"val_ssim_{t}") is not None]
     title = f"{first.task}, dataset {first.dataset[:12]}, metric {first.metric}"
@@ -78,7 +81,20 @@ def ranking_table(group: tuple[Ranked, ...]) -> str:
         table.add_row("", name, "baseline", *map(_score, (mean, *values)), "")
     stream = io.StringIO()
     Console(file=stream, width=WIDTH, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    return "\n".join([*lines, *_audits(group)]) + "\n"
+
+
+def _audits(group: tuple[Ranked, ...]) -> list[str]:
+    """Return the audit of each study of a group, in the order of their best generators."""
+    found = {row.audit.study: row.audit for row in reversed(group) if row.audit is not None}
+    lines = []
+    for row in group:
+        audit = found.pop(row.generator.study, None)
+        if audit is not None:
+            lines.append(f"study {printable(audit.study)}")
+            lines += [f"  {printable(line)}" for line in audit.text.splitlines()]
+    return lines
 
 
 def _cells(row: Ranked, targets: list[str]) -> list[Text | str]:

@@ -7,12 +7,13 @@ import pytest
 
 from dexsearch.inference.package import GeneratorCard, Package, write_package
 from dexsearch.ledger.log import EventLog
-from dexsearch.registry.store import package_folder, register
+from dexsearch.ledger.study import StudyRecord
+from dexsearch.registry.store import keep_audit, package_folder, register
 
 KEYS = [
     "rank", "name", "version", "aliases", "task", "study", "trial", "dataset", "metric",
     "val_ssim", "val_ssim_bone", "val_ssim_tissue", "baselines", "params", "epochs", "uri",
-    "sha256",
+    "sha256", "audit",
 ]  # fmt: skip
 HEAVY = ("torch", "ray", "mlflow", "optuna")
 
@@ -65,6 +66,16 @@ def test_the_table_has_baselines_beside_the_scores(workspace: Path) -> None:
     for text in ("dexsearch-bone/1 @champion", "0.9100", "nearest_pose", "0.4000", "ribs/4"):
         assert text in done.stdout
     assert "next: dexsearch predict dexsearch-bone@champion" in done.stderr
+
+
+def test_the_audit_of_each_study_stands_below_the_table(workspace: Path) -> None:
+    study = StudyRecord("ribs", workspace, {}, "bone", "val_ssim", "d", "d" * 64, 1, ())
+    assert json.loads(run(workspace, "--format", "json").stdout)[0]["audit"] is None
+    keep_audit(workspace, study, {"n_pruned": 7}, "pruning (median): 7 pruned\n  \x1b[2Jtoo few")
+    first, second = json.loads(run(workspace, "--format", "json").stdout)
+    assert first["audit"] == second["audit"] == {"n_pruned": 7}
+    footer = run(workspace).stdout.split("constant")[1].splitlines()[-3:]
+    assert footer == ["study ribs", "  pruning (median): 7 pruned", "    \\x1b[2Jtoo few"]
 
 
 def test_best_imports_no_heavy_library(workspace: Path) -> None:
