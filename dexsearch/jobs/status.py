@@ -1,13 +1,34 @@
 """What `dexsearch status` tells about one study; reads its ledger and no heavy library."""
 
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dexsearch.errors import ConfigurationError
+from dexsearch.jobs.time_left import TimeLeft, time_left
 from dexsearch.ledger.study import StudyRecord, TrialRecord, list_studies, read_study
+from dexsearch.search.audit import Audit, audit
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial without an end: it runs, or waits for the search to be continued."""
+
+    trial: int
+    epoch: int
+    """The newest epoch that was reported; 0 if there is none."""
+    epochs: int
+    """Those of a trial that survives."""
+    value: float | None
+    """The objective at that epoch."""
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        score = "" if self.value is None else f", {self.value:.4f}"
+        return f"trial {self.trial}: epoch {self.epoch} of {self.epochs}{score}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +44,24 @@ class StudyStatus:
     best_value: float | None
     epochs_done: int
     hours: float
+    left: TimeLeft
+    running: tuple[RunningTrial, ...]
+    audit: Audit
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--format json` prints."""
+        names = ("study", "task", "objective", "wanted", "best_trial", "best_value")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "trials": dict(self.trials),
+            "epochs_done": self.epochs_done,
+            "hours": self.hours,
+            "epochs_left": self.left.epochs,
+            "hours_left": self.left.hours,
+            "at_once": self.left.at_once,
+            "running": [asdict(trial) for trial in self.running],
+            "audit": self.audit.as_json(),
+        }
 
     def __str__(self) -> str:
         """Return the text for people."""
@@ -30,11 +69,28 @@ class StudyStatus:
         best = "no complete trial yet"
         if self.best_trial is not None:
             best = f"trial {self.best_trial} with {self.objective} {self.best_value:.4f}"
-        return (
+        lines = [
             f"study {self.study} ({self.task}): {sum(self.trials.values())} of {self.wanted} "
-            f"trials, {counts}\nbest: {best}\n"
-            f"epochs trained: {self.epochs_done} in {_duration(self.hours)} of trials"
-        )
+            f"trials, {counts}",
+            f"best: {best}",
+            f"epochs trained: {self.epochs_done} in {_duration(self.hours)} of trials",
+            *(f"running: {trial}" for trial in self.running),
+            *self._told_left(),
+            str(self.audit),
+        ]
+        return "\n".join(lines)
+
+    def _told_left(self) -> list[str]:
+        """Return the line about what is left, if anything is."""
+        if self.left.epochs == 0:
+            return []
+        if self.left.hours is None:
+            return [f"left: about {self.left.epochs} epochs; none was timed yet"]
+        at_once = f"{self.left.at_once} trials at once" if self.left.at_once > 1 else "one by one"
+        return [
+            f"left: about {self.left.epochs} epochs, {_duration(self.left.hours)} while it runs "
+            f"({at_once}, pruned as often as so far)"
+        ]
 
 
 def study_status(workspace: Path, study: str | None) -> StudyStatus:
@@ -54,7 +110,7 @@ def study_status(workspace: Path, study: str | None) -> StudyStatus:
 
 
 def summarise(record: StudyRecord) -> StudyStatus:
-    """Count a study's trials and find its best."""
+    """Count a study's trials, find its best, estimate what is left, judge the pruning."""
     ranking = record.ranking()
     best = ranking[0] if ranking else None
     return StudyStatus(
@@ -70,7 +126,17 @@ def summarise(record: StudyRecord) -> StudyStatus:
         best_value=best.value_at(best.last_epoch, record.objective) if best else None,
         epochs_done=sum(len(trial.epochs) for trial in record.trials),
         hours=sum(_seconds(trial) for trial in record.trials) / 3600,
+        left=time_left(record),
+        running=tuple(_running(record, trial) for trial in record.in_state("running")),
+        audit=audit(record),
     )
+
+
+def _running(record: StudyRecord, trial: TrialRecord) -> RunningTrial:
+    value = trial.last_record.get(record.objective)
+    finite = value is not None and math.isfinite(value)
+    epochs = int(record.space.get("epochs", trial.last_epoch))
+    return RunningTrial(trial.number, trial.last_epoch, epochs, value if finite else None)
 
 
 def _duration(hours: float) -> str:
