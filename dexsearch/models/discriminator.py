@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dexsearch.config.trial import DiscriminatorConfig
 from dexsearch.models.generator import init_weights
 from dexsearch.models.layers import Verdict, norm_layer
+from dexsearch.models.spectral import normalize_spectra
 
 N_STRIDED: dict[int, int] = {16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 """Receptive field in pixels -> number of strided layers."""
@@ -50,8 +51,11 @@ def build_discriminator(
     config: DiscriminatorConfig, *, n_targets: int, rng: torch.Generator | None = None
 ) -> Discriminator:
     """Build a discriminator with weights drawn from `rng` (a fixed seed where it is None)."""
+    rng = rng or torch.Generator().manual_seed(1)
     discriminator = Discriminator(config, n_targets=n_targets)
-    init_weights(discriminator, rng or torch.Generator().manual_seed(1))
+    init_weights(discriminator, rng)
+    if config.spectral_norm:
+        normalize_spectra(discriminator, rng)
     return discriminator
 
 

@@ -54,6 +54,9 @@ class RunState:
 
     metric: int = METRIC_DEFINITION
 
+    epochs: int | None = None
+    """Length of the whole run where its steps depend on it (see schedule.py), else None."""
+
     @property
     def epoch(self) -> int:
         """Return the last epoch, counted from 1."""
@@ -69,6 +72,7 @@ class RunState:
             "dataset_digest": self.dataset_digest,
             "metric": self.metric,
             "step": self.step,
+            "epochs": self.epochs,
             "curve": [record.as_dict() for record in self.curve],
         }
 
@@ -84,6 +88,7 @@ class RunState:
             step=int(values["step"]),
             curve=tuple(EpochRecord.from_dict(record) for record in values["curve"]),
             metric=int(values["metric"]),
+            epochs=values.get("epochs"),
         )
 
 

@@ -29,14 +29,17 @@ from dexsearch.training.checkpoint import (
     newest_valid_checkpoint,
     save_checkpoint,
 )
+from dexsearch.training.heads import build_head
 from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.networks import Networks
 from dexsearch.training.normalization import Normalization
+from dexsearch.training.out_of_memory import TrainingOutOfMemory, naming_memory
 from dexsearch.training.record import EpochRecord, TrainingDiverged
 from dexsearch.training.restore import restore_networks, tensors_of
+from dexsearch.training.schedule import check_length, length_that_matters, rate_factor
 from dexsearch.training.validation import ValidationScores, Validator
 
-__all__ = ["EpochRecord", "TrainingDiverged", "train"]
+__all__ = ["EpochRecord", "TrainingDiverged", "TrainingOutOfMemory", "train"]
 
 _SEED_STRIDE = 1_000_003
 
@@ -63,16 +66,26 @@ def train(
 
     Raises:
         ValueError: at once, if the networks do not fit the images, the targets differ from the
-            task's, the data cannot be exposed anew as asked for, or the folder holds another run.
-        TrainingDiverged: from the iterator, in the epoch that is not finite.
+            task's, the data cannot be exposed anew as asked for, the warm-up outlasts the run, or
+            the folder holds another run (with the cosine schedule: one of another length, too).
+        TrainingDiverged: from the iterator, in the epoch that is not finite; on a CPU with the
+            first such step.
+        TrainingOutOfMemory: from the iterator, naming the step.
     """
     height, width = (int(side) for side in data.train.input.shape[-2:])
     fits(config, (height, width))
+    check_length(config.optimizer, epochs)
     if data.targets != config.task.targets:
         raise ValueError(f"got targets {data.targets!r}; task {config.task.value!r} has others")
+    if data.train.target.shape[1] != len(config.task.predicted):
+        raise ValueError(
+            f"got training images with {data.train.target.shape[1]} targets; task "
+            f"{config.task.value!r} predicts {' and '.join(config.task.predicted)}: load the data "
+            "for that task"
+        )
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    run = _Run(config, data, device)
+    run = _Run(config, data, device, epochs)
     checkpoint = None if checkpoints is None else newest_valid_checkpoint(checkpoints)
     if checkpoint is not None:
         run.continue_from(checkpoint)
@@ -97,8 +110,11 @@ def _records(
 class _Run:
     """Networks, images and curve of one run."""
 
-    def __init__(self, config: TrialConfig, data: TrainingData, device: torch.device) -> None:
+    def __init__(
+        self, config: TrialConfig, data: TrainingData, device: torch.device, epochs: int
+    ) -> None:
         self.config = config
+        self.epochs = epochs
         self.digest = data.digest
         self.device = device
         self.curve: list[EpochRecord] = []
@@ -110,7 +126,8 @@ class _Run:
         )
         depth = config.generator.depth
         self.networks = Networks(config, device=device)
-        self.validator = Validator(data.validation, self.normalization, depth=depth)
+        head = build_head(config.task, self.normalization, data.inversion)
+        self.validator = Validator(data.validation, self.normalization, depth=depth, head=head)
         inputs = self.normalization.normalize_input(data.train.input)
         targets = self.normalization.from_physical(data.train.target)
         start_from_affine(self.networks.generator, inputs, targets, data.train.mask)
@@ -132,7 +149,8 @@ class _Run:
 
         Raises:
             ValueError: if the checkpoint is of another configuration, dataset, normalisation or
-                metric definition: its curve would not go on, it would jump.
+                metric definition, or of another length where steps depend on it: its curve would
+                not go on, it would jump.
         """
         state = checkpoint.state
         parts = {
@@ -147,27 +165,34 @@ class _Run:
                 f"{checkpoint.folder}: holds a run of another {' and '.join(different)}; "
                 "choose another folder for checkpoints"
             )
+        ours = length_that_matters(self.config.optimizer, self.epochs)
+        if state.epochs != ours:
+            raise ValueError(
+                f"{checkpoint.folder}: holds a run of {state.epochs} epochs, got {ours}; with "
+                "optimizer.schedule='cosine' every step depends on the length, so keep it or "
+                "choose another folder for checkpoints"
+            )
         restore_networks(self.networks, checkpoint)
         self.curve = list(state.curve)
 
     def state(self) -> RunState:
         """Return what a checkpoint says of the run beside its tensors."""
         return RunState(
-            self.config, self.normalization, self.digest, self.networks.step, tuple(self.curve)
+            self.config,
+            self.normalization,
+            self.digest,
+            self.networks.step,
+            tuple(self.curve),
+            epochs=length_that_matters(self.config.optimizer, self.epochs),
         )
 
     def train_epoch(self, epoch: int) -> EpochRecord:
         """See every image once (but for a partial last batch), then validate."""
         started = time.perf_counter()
-        losses = torch.zeros(3, device=self.device)
-        batches = self._batches(epoch)
-        for number, batch in enumerate(batches):
-            x = self.inputs.batch(batch, epoch=epoch, number=number)
-            y = channels_last(self.targets[batch])
-            losses += self.networks.train_step(x, y)
-        l1, generator, discriminator = (losses / len(batches)).tolist()
+        l1, generator, discriminator = self._mean_losses(epoch).tolist()
         _check_finite(epoch, {"L1": l1, "generator": generator, "discriminator": discriminator})
-        scores = self.validator.score(self.networks.average.network)
+        with naming_memory(epoch, "validation"):
+            scores = self.validator.score(self.networks.average.network)
         by_target = dict(zip(self.config.task.targets, scores.ssim, strict=True))
         record = EpochRecord(
             epoch=epoch,
@@ -185,6 +210,25 @@ class _Run:
         _check_scores(epoch, scores)
         self.curve.append(record)
         return record
+
+    def _mean_losses(self, epoch: int) -> Tensor:
+        """Take every step of an epoch; on a CPU, where looking is free, stop at the first NaN."""
+        losses = torch.zeros(3, device=self.device)
+        batches = self._batches(epoch)
+        n, size = batches.shape
+        for number, batch in enumerate(batches):
+            step = self.networks.step
+            self.networks.set_rates(
+                rate_factor(self.config.optimizer, step, steps_per_epoch=n, epochs=self.epochs)
+            )
+            place = f"step {step + 1} (batch {number + 1} of {n}, {size} images)"
+            with naming_memory(epoch, place):
+                x = self.inputs.batch(batch, epoch=epoch, number=number)
+                y = channels_last(self.targets[batch])
+                losses += self.networks.train_step(x, y)
+            if self.device.type == "cpu" and not math.isfinite(float(losses.sum())):
+                break
+        return losses / n
 
     def _batches(self, epoch: int) -> Tensor:
         """Shuffle by seed and epoch alone; a partial last batch would upset BatchNorm."""

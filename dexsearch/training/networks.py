@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dexsearch.config.trial import OptimizerConfig, TrialConfig
+from dexsearch.config.trial import TrialConfig
 from dexsearch.models.discriminator import Discriminator, build_discriminator
 from dexsearch.models.generator import Generator, build_generator
 from dexsearch.models.layout import weights_channels_last
 from dexsearch.models.losses import Adversarial, adversarial_loss, discriminator_loss, l1_loss
+from dexsearch.training.metrics import ssim_map
 from dexsearch.training.moving_average import MovingAverage
 from dexsearch.training.precision import fastest_precision
 
@@ -40,18 +41,29 @@ class Networks:
         rng = torch.Generator().manual_seed(config.seed % 2**63)
         n_targets = len(config.task.predicted)
         self.l1_weight = config.loss.l1_weight
+        self.ssim_weight = config.loss.ssim_weight
+        self.optimizer = config.optimizer
         self.precision = fastest_precision(device)
         generator = build_generator(config.generator, n_targets=n_targets, rng=rng)
         self.generator: Generator = _on_device(generator, device)
-        self.generator_adam = _adam(self.generator, config.optimizer)
+        self.generator_adam = _adam(self.generator, config.optimizer.beta1)
         self.average = MovingAverage(self.generator, decay=config.ema_decay)
         self.adversary: Adversary | None = None
         if config.loss.adversarial != "none":
             discriminator = build_discriminator(config.discriminator, n_targets=n_targets, rng=rng)
             discriminator = _on_device(discriminator, device)
-            adam = _adam(discriminator, config.optimizer)
+            adam = _adam(discriminator, config.optimizer.beta1)
             self.adversary = Adversary(config.loss.adversarial, discriminator, adam)
         self.step = 0
+        self.set_rates(1.0)
+
+    def set_rates(self, factor: float) -> None:
+        """Set both step sizes to `factor` times the configured ones; see schedule.py."""
+        rate = self.optimizer.learning_rate * factor
+        self.generator_adam.param_groups[0]["lr"] = rate
+        if self.adversary is not None:
+            ratio = self.optimizer.discriminator_ratio
+            self.adversary.adam.param_groups[0]["lr"] = rate * ratio
 
     def train_step(
         self, x: Float[Tensor, "B 1 H W"], y: Float[Tensor, "B C H W"]
@@ -73,6 +85,8 @@ class Networks:
             loss_discriminator = self._teach(self.adversary, x, y, prediction.detach())
         l1 = l1_loss(prediction, y)
         loss = self.l1_weight * l1
+        if self.ssim_weight > 0:
+            loss = loss + self.ssim_weight * dissimilarity(prediction, y)
         if self.adversary is not None:
             self.adversary.discriminator.requires_grad_(False)
             with self.precision.autocast():
@@ -114,10 +128,18 @@ def _on_device(network: NetworkT, device: torch.device) -> NetworkT:
     return network
 
 
-def _adam(network: nn.Module, config: OptimizerConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(
-        network.parameters(),
-        lr=config.learning_rate,
-        betas=(config.beta1, _BETA2),
-        fused=True,
-    )
+def _adam(network: nn.Module, beta1: float) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), betas=(beta1, _BETA2), fused=True)
+
+
+def dissimilarity(
+    prediction: Float[Tensor, "B C H W"], truth: Float[Tensor, "B C H W"]
+) -> Float[Tensor, ""]:
+    """Return 1 - SSIM, averaged over images, targets and pixels: 0 at the truth, below 2.
+
+    The map is that of the validation score (`metrics.ssim_map`: Gaussian window of 11 pixels,
+    images mirrored at their edges), differentiated as it stands. Unlike the score it is averaged
+    over all pixels of the padded training images, background included, as the L1 term is. Both
+    images are in units of the data ranges, so the data range is 1.
+    """
+    return 1 - ssim_map(prediction, truth, data_range=1.0).mean()

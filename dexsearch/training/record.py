@@ -34,7 +34,7 @@ class EpochRecord:
     """Mean absolute training error over whole images, in units of the data ranges."""
 
     loss_generator: float
-    """What the generator minimised: adversarial loss plus weighted L1."""
+    """What the generator minimised: adversarial loss plus weighted L1 and 1 - SSIM."""
 
     loss_discriminator: float | None
     """What the discriminator minimised; None without one."""
