@@ -10,8 +10,8 @@ import math
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
+from dexsearch.training.bands import gaussian_filter
 from dexsearch.training.metrics import EROSION_PX, erode
 
 NEIGHBOURHOOD_MM = 10.0
@@ -39,7 +39,7 @@ def contrast_per_cm(
     Raises:
         ValueError: if the thicknesses do not vary, or only together.
     """
-    sigma_px = max(_SMALLEST_NEIGHBOURHOOD_PX, NEIGHBOURHOOD_MM / pixel_mm)
+    sigma_px = neighbourhood_px(pixel_mm)
     inner = erode(mask[:, None], EROSION_PX)[:, 0]
     detail, soft, bone = (
         high_pass(values, mask, sigma_px=sigma_px)[inner].double()
@@ -56,23 +56,31 @@ def contrast_per_cm(
     return float(slopes[0]), float(slopes[1])
 
 
+def neighbourhood_px(pixel_mm: float) -> float:
+    """Return the standard deviation of the window in pixels; at least 1.5, or nothing is near."""
+    return max(_SMALLEST_NEIGHBOURHOOD_PX, NEIGHBOURHOOD_MM / pixel_mm)
+
+
 def local_mean(
-    images: Float[Tensor, "B H W"], mask: Bool[Tensor, "B H W"], *, sigma_px: float
-) -> Float[Tensor, "B H W"]:
-    """Average over the pixels of `mask` near each pixel; 0 where there is none near."""
+    images: Float[Tensor, "*batch H W"], mask: Bool[Tensor, "*body H W"], *, sigma_px: float
+) -> Float[Tensor, "*batch H W"]:
+    """Average over the pixels of `mask` near each pixel; 0 where there is none near.
+
+    `mask` may have size 1 where `images` have several that share it: its window is taken once.
+    """
     weight = blur(mask.to(images.dtype), sigma_px)
     total = blur(torch.where(mask, images, 0.0), sigma_px)
     return torch.where(weight > _SMALLEST_WEIGHT, total / weight.clamp_min(_SMALLEST_WEIGHT), 0.0)
 
 
 def high_pass(
-    images: Float[Tensor, "B H W"], mask: Bool[Tensor, "B H W"], *, sigma_px: float
-) -> Float[Tensor, "B H W"]:
+    images: Float[Tensor, "*batch H W"], mask: Bool[Tensor, "*body H W"], *, sigma_px: float
+) -> Float[Tensor, "*batch H W"]:
     """Return how much each pixel of `mask` differs from the mask near it; 0 elsewhere."""
     return torch.where(mask, images - local_mean(images, mask, sigma_px=sigma_px), 0.0)
 
 
-def blur(images: Float[Tensor, "B H W"], sigma_px: float) -> Float[Tensor, "B H W"]:
+def blur(images: Float[Tensor, "*batch H W"], sigma_px: float) -> Float[Tensor, "*batch H W"]:
     """Filter with a Gaussian cut at 3 sigma; what lies beyond the image counts as 0.
 
     Raises:
@@ -80,9 +88,8 @@ def blur(images: Float[Tensor, "B H W"], sigma_px: float) -> Float[Tensor, "B H 
     """
     if not 0 < sigma_px < math.inf:
         raise ValueError(f"got a standard deviation of {sigma_px!r} pixels; it is above 0")
-    radius = max(1, math.ceil(3 * sigma_px))
-    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
-    kernel = kernel / kernel.sum()
-    columns = functional.conv2d(images[:, None], kernel.view(1, 1, 1, -1), padding=(0, radius))
-    return functional.conv2d(columns, kernel.view(1, 1, -1, 1), padding=(radius, 0))[:, 0]
+    height, width = images.shape[-2:]
+    planes = images.reshape(-1, height, width).transpose(0, 1)
+    radius_px = max(1, math.ceil(3 * sigma_px))
+    filtered = gaussian_filter(planes, sigma_px=sigma_px, radius_px=radius_px, edges="zero")
+    return filtered.transpose(0, 1).reshape(images.shape)

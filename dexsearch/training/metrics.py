@@ -19,6 +19,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from dexsearch.training.bands import gaussian_filter
+
 METRIC_DEFINITION: int = 1
 """Number stored beside every score; raised only when the values change."""
 
@@ -32,6 +34,7 @@ _SIGMA_PX = 1.5
 _K1 = 0.01
 _K2 = 0.03
 _SMALLEST_MEAN_SQUARE = 1e-12
+_PIXELS_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +97,35 @@ def ssim_map(
             f"got images of {height} x {width} px; SSIM needs at least {WINDOW_PX} px a side"
         )
     scale = _range_per_target(data_range, truth)
+    step = _images_at_once(truth)
+    pairs = zip(prediction.split(step), truth.split(step), strict=True)
+    return torch.cat([_ssim_map(x, y, scale) for x, y in pairs])
+
+
+def _ssim_map(prediction: Tensor, truth: Tensor, scale: Tensor) -> Tensor:
+    """Compute the map from the moments of the sum and the difference of both images.
+
+    With s = x + y and d = x - y, four windows are enough and hardly anything cancels:
+    4 cov(x, y) = var(s) - var(d), 2 (var(x) + var(y)) = var(s) + var(d), and alike for the means.
+    """
     x, y = _at_least_float32(prediction) / scale, _at_least_float32(truth) / scale
     # Variances do not depend on a common offset; removing it keeps float32 from cancelling.
     offset = y.mean(dim=(-2, -1), keepdim=True)
-    x, y = x - offset, y - offset
-    moments = _blur(torch.cat((x, y, x * x + y * y, x * y), dim=1))
-    mean_x, mean_y, mean_squares, mean_product = moments.chunk(4, dim=1)
-    variances = mean_squares - mean_x * mean_x - mean_y * mean_y
-    covariance = mean_product - mean_x * mean_y
-    mean_x, mean_y = mean_x + offset, mean_y + offset
-    c1, c2 = _K1**2, _K2**2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
-    return luminance * (2 * covariance + c2) / (variances + c2)
+    x, y = ((image - offset).permute(2, 0, 1, 3) for image in (x, y))  # rows first
+    both = torch.stack((x + y, x - y), dim=1)
+    planes = torch.cat((both, both * both), dim=1)
+    height, width = planes.shape[0], planes.shape[-1]
+    moments = gaussian_filter(
+        planes.view(height, -1, width), sigma_px=_SIGMA_PX, radius_px=EROSION_PX, edges="mirror"
+    ).view(planes.shape)
+    mean, mean_square = moments[:, :2], moments[:, 2:]
+    variance = torch.addcmul(mean_square, mean, mean, value=-1)
+    sum_squared = (mean[:, 0] + 2 * offset.permute(2, 0, 1, 3)).square()
+    difference_squared = mean[:, 1].square()
+    c1, c2 = 2 * _K1**2, 2 * _K2**2
+    numerator = (sum_squared - difference_squared + c1) * (variance[:, 0] - variance[:, 1] + c2)
+    denominator = (sum_squared + difference_squared + c1) * (variance[:, 0] + variance[:, 1] + c2)
+    return (numerator / denominator).permute(1, 2, 0, 3)
 
 
 def masked_ssim(
@@ -194,27 +214,9 @@ def _mean_without_border(similarity: Tensor) -> Tensor:
     return inner.mean(dim=(-2, -1))
 
 
-def _blur(images: Tensor) -> Tensor:
-    """Filter with the SSIM window, exact at the mirrored edges.
-
-    Two products with banded matrices: several times faster on a CPU than one-channel
-    convolutions, and never rounded to TF32 by cuDNN.
-    """
-    rows = _blur_matrix(images.shape[-2], images)
-    columns = _blur_matrix(images.shape[-1], images)
-    return rows @ (images @ columns.T)
-
-
-def _blur_matrix(size_px: int, like: Tensor) -> Tensor:
-    """Return the matrix that filters one axis, the edge pixel repeated by the mirror."""
-    radius = WINDOW_PX // 2
-    offsets = torch.arange(-radius, radius + 1, device=like.device)
-    weights = torch.exp(-0.5 * (offsets.double() / _SIGMA_PX) ** 2)
-    weights = weights / weights.sum()
-    centre = torch.arange(size_px, device=like.device).view(-1, 1)
-    source = centre + offsets
-    source = torch.where(source < 0, -1 - source, source)
-    source = torch.where(source >= size_px, 2 * size_px - 1 - source, source)
-    matrix = torch.zeros(size_px, size_px, device=like.device, dtype=torch.float64)
-    matrix.scatter_add_(1, source, weights.expand(size_px, -1).contiguous())
-    return matrix.to(like.dtype)
+def _images_at_once(images: Tensor) -> int:
+    """Return how many images fit a processor's cache; all of them on a GPU."""
+    n_images, n_targets, height, width = images.shape
+    if images.device.type == "cuda":
+        return max(1, n_images)
+    return max(1, _PIXELS_AT_ONCE // (n_targets * height * width))
