@@ -17,8 +17,10 @@ from torch import Tensor
 from dexsearch.config.trial import Task
 from dexsearch.data.manifest import Manifest
 from dexsearch.data.store import Dataset, Subset
+from dexsearch.errors import ConfigurationError
 from dexsearch.physics.detector import Exposure
 from dexsearch.physics.geometry import Detector
+from dexsearch.physics.inversion import ExposureInversion, fit_inversion
 
 
 @final
@@ -75,14 +77,16 @@ class TrainingData:
     """Everything that a training run reads.
 
     Attributes:
-        train: images that the generator learns from.
+        train: images that the generator learns from, with the targets that it predicts.
         validation: images of other subjects, that scores and pruning look at.
-        targets: names of the target channels, in order.
+        targets: names of the validation images' target channels, in order; the training images
+            have the first of them.
         input_mean: mean of the training inputs in their masks.
         input_std: standard deviation of the same.
         data_ranges: data range of each target, in channel order.
         digest: identity of the dataset.
         exposure: how the inputs were exposed, and on what; None where they were not simulated.
+        inversion: computes tissue from the inputs and bone; None where no head needs it.
     """
 
     train: Pairs
@@ -93,6 +97,7 @@ class TrainingData:
     data_ranges: tuple[float, ...]
     digest: str
     exposure: tuple[Exposure, Detector] | None = None
+    inversion: ExposureInversion | None = None
 
 
 def load_pairs(
@@ -113,10 +118,14 @@ def load_pairs(
 
 
 def load_training_data(dataset: Dataset, task: Task, device: torch.device) -> TrainingData:
-    """Load the training and validation pairs of a task; the hold-out is not opened."""
+    """Load the training and validation pairs of a task; the hold-out is not opened.
+
+    Raises:
+        ConfigurationError: if the task is `derive` and the dataset's tissue cannot be computed.
+    """
     manifest = dataset.manifest
     return TrainingData(
-        train=load_pairs(dataset, "train", task.targets, device),
+        train=load_pairs(dataset, "train", task.predicted, device),
         validation=load_pairs(dataset, "validation", task.targets, device),
         targets=task.targets,
         input_mean=manifest.input_mean,
@@ -124,6 +133,7 @@ def load_training_data(dataset: Dataset, task: Task, device: torch.device) -> Tr
         data_ranges=tuple(manifest.data_ranges[name] for name in task.targets),
         digest=manifest.digest,
         exposure=exposure_of(manifest),
+        inversion=inversion_of(manifest) if task is Task.DERIVE else None,
     )
 
 
@@ -137,6 +147,41 @@ def exposure_of(manifest: Manifest) -> tuple[Exposure, Detector] | None:
     if manifest.path_lengths is None or exposure is None or detector is None:
         return None
     return Exposure(**_with_tuples(exposure)), Detector(**_with_tuples(detector))
+
+
+def inversion_of(manifest: Manifest) -> ExposureInversion:
+    """Return how a dataset's tissue target follows from its input and its bone target.
+
+    Both targets are then thicknesses in cm, and the tissue target is the mean length through soft
+    tissue of a pixel's rays, which is what the inversion computes.
+
+    Raises:
+        ConfigurationError: if the inputs are no known exposure, if they hold scatter, or if the
+            targets are no thicknesses.
+    """
+    exposed = exposure_of(manifest)
+    advice = (
+        "choose the task joint, bone or tissue, or make the dataset without scatter by "
+        "'data phantom' or 'data ct' with targets basis"
+    )
+    if exposed is None:
+        raise ConfigurationError(
+            "task 'derive' computes tissue from the exposure of the inputs, and this dataset's "
+            "inputs are no simulated exposures",
+            hint=advice,
+        )
+    units = {name: manifest.units.get(name) for name in Task.DERIVE.targets}
+    if set(units.values()) != {"cm"}:
+        raise ConfigurationError(
+            f"task 'derive' computes tissue in cm, and this dataset's targets are in {units!r}",
+            hint=advice,
+        )
+    try:
+        return fit_inversion(exposed[0])
+    except ValueError as error:
+        raise ConfigurationError(
+            f"task 'derive' cannot invert this dataset's exposure: {error}", hint=advice
+        ) from None
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

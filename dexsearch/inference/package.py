@@ -42,8 +42,11 @@ _CARD_TYPES: dict[str, type | tuple[type, ...]] = {
     ),
     **dict.fromkeys(("trial", "epochs", "n_parameters", "metric", "format"), int),
     "pixel_mm": (int, float, type(None)),
+    "inversion": (dict, type(None)),
 }
 """What JSON type each key of `config.json` has."""
+_ABSENT_IN_OLD_CARDS: dict[str, Any] = {"inversion": None}
+"""Keys that packages of earlier versions lack, and what that means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,20 @@ class GeneratorCard:
     """What doing nothing scores, by baseline and target."""
     libraries: dict[str, str]
     format: int = FORMAT
+    inversion: dict[str, Any] | None = None
+    """Fields of `physics.inversion.ExposureInversion`; null, or absent, where all is predicted."""
+
+    @property
+    def head(self) -> str:
+        """What the network predicts: bone, tissue, joint, or derive (bone; tissue computed)."""
+        return str(self.trial_config.get("task", self.task))
 
     def content_hash(self, weights_sha256: str) -> str:
         """Return 16 hex digits that name this generator, whichever library versions made it."""
         known = {**asdict(self), "weights": weights_sha256}
         del known["libraries"]
+        if self.inversion is None:
+            del known["inversion"]  # names of generators that never had one stay as they were
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -247,6 +259,8 @@ def _damaged(path: Path, name: str, how: str) -> DataError:
 def _read_card(path: Path) -> GeneratorCard:
     values = _read_json(path / CONFIG)
     known = {field.name for field in fields(GeneratorCard)}
+    if isinstance(values, dict):
+        values = {**_ABSENT_IN_OLD_CARDS, **values}
     if not isinstance(values, dict) or set(values) != known:
         raise _damaged(path, CONFIG, f"expected the keys {', '.join(sorted(known))}")
     for name, expected in _CARD_TYPES.items():

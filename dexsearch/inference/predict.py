@@ -4,7 +4,8 @@ Input     one single-energy image of any height and width, in the unit of the tr
           (for dexsearch's own datasets the log image -ln(I / I0)); dense is high.
 Output    one image per target, in the unit that the package's card gives it (cm).
 Exactness the steps are those of validation: normalise the whole image, pad by mirroring to
-          what the U-Net takes, predict in float32 with the stored weights, crop.
+          what the U-Net takes, predict in float32 with the stored weights, crop; head `derive`
+          then computes tissue from the bone and the input.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from dexsearch.inference.package import GeneratorCard, Package
 from dexsearch.models.generator import build_generator
 from dexsearch.models.layout import channels_last, weights_channels_last
 from dexsearch.models.padding import crop_images, pad_images
+from dexsearch.physics.inversion import ExposureInversion
+from dexsearch.training.heads import Head, build_head
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.precision import exact_float32
 
@@ -36,6 +39,7 @@ class Predictor:
     card: GeneratorCard
     generator: nn.Module
     normalization: Normalization
+    head: Head
     depth: int
     device: torch.device
 
@@ -60,12 +64,11 @@ class Predictor:
     def predict_batch(self, images: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:
         """Predict a batch of images of one size, in the targets' units."""
         size_px = (int(images.shape[-2]), int(images.shape[-1]))
-        x = pad_images(
-            self.normalization.normalize_input(images.to(self.device)), depth=self.depth
-        )
+        signal = images.to(self.device)
+        x = pad_images(self.normalization.normalize_input(signal), depth=self.depth)
         with exact_float32():
             output = self.generator(channels_last(x))
-        return self.normalization.to_physical(crop_images(output, size_px).float().contiguous())
+        return self.head.images(crop_images(output, size_px).float().contiguous(), signal)
 
 
 def load_predictor(package: Package, device: torch.device | None = None) -> Predictor:
@@ -82,6 +85,9 @@ def load_predictor(package: Package, device: torch.device | None = None) -> Pred
     try:
         config = TrialConfig.model_validate(package.card.trial_config)
         normalization = Normalization.from_dict(package.card.normalization)
+        stored = package.card.inversion
+        inversion = None if stored is None else ExposureInversion.from_dict(stored)
+        head = build_head(config.task, normalization, inversion)
         generator = build_generator(config.generator, n_targets=len(config.task.predicted))
         generator.load_state_dict(load_file(package.weights))
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -93,7 +99,7 @@ def load_predictor(package: Package, device: torch.device | None = None) -> Pred
     generator.eval().requires_grad_(requires_grad=False)
     generator.to(place)
     weights_channels_last(generator)
-    return Predictor(package.card, generator, normalization, config.generator.depth, place)
+    return Predictor(package.card, generator, normalization, head, config.generator.depth, place)
 
 
 def match_grey_levels(

@@ -110,9 +110,19 @@ def _with_units(
     """Give grey levels the scale of the training inputs, where the model needs it."""
     from dexsearch.inference.predict import match_grey_levels
 
+    beam = None if predictor.card.inversion is None else _told_beam(predictor.card.inversion)
     if path.suffix.lower() == ".npy":
         _tell_if_strange(image, path, predictor, tell)
+        if beam is not None:
+            tell(f"{path.name}: taken as -ln(I / I0) of {beam}, from which tissue is computed")
         return image
+    if beam is not None:
+        raise DataError(
+            f"{path.name}: grey levels have no unit, and this generator computes tissue from "
+            f"-ln(I / I0) of {beam}",
+            hint="give that image as .npy, or use a generator that predicts tissue "
+            "(dexsearch best --task tissue)",
+        )
     if predictor.normalization.mode == "per_image":
         tell(f"{path.name}: grey levels are standardised by the model itself; bright means dense")
         return image
@@ -123,13 +133,20 @@ def _with_units(
     return match_grey_levels(image, predictor.normalization)
 
 
+def _told_beam(inversion: dict[str, Any]) -> str:
+    """Describe the exposure that a derived head inverts."""
+    filters = "".join(f" behind {mm:g} mm of {name}" for name, mm in inversion["filters_mm"])
+    return f"an exposure at {inversion['kvp']:g} kVp{filters} without scatter"
+
+
 def _tell_if_strange(
     image: "NDArray[np.float32]", path: Path, predictor: "Predictor", tell: Tell
 ) -> None:
     """Say so where the numbers cannot be in the unit that the model was trained on."""
     known, unit = predictor.normalization, predictor.card.units.get("input", "")
     distance = abs(float(image.mean(dtype="float64")) - known.mean) / known.std
-    if known.mode == "absolute" and distance > STRANGE_DEVIATIONS:
+    needs_unit = known.mode == "absolute" or predictor.card.inversion is not None
+    if needs_unit and distance > STRANGE_DEVIATIONS:
         tell(
             f"warning: {path.name}: pixels of {image.min():.4g} to {image.max():.4g} are far from "
             f"the training inputs (mean {known.mean:.3g}, spread {known.std:.3g}, {unit}), so the "

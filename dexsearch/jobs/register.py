@@ -8,6 +8,7 @@ from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dexsearch.config.trial import Task
 from dexsearch.errors import DataError
 from dexsearch.inference.package import GeneratorCard, Package, open_package, write_package
 from dexsearch.ledger.study import StudyRecord, TrialRecord
@@ -179,11 +180,20 @@ class _Packer:
             metric=self.study.metric,
             scores={name: last.get(name) for name in SCORES},
             baselines=self._baseline_scores(task.targets),
+            inversion=self._inversion(task),
             libraries={
                 "python": platform.python_version(),
                 **{name: library_version(name) for name in LIBRARIES},
             },
         )
+
+    def _inversion(self, task: Task) -> dict[str, Any] | None:
+        """Return what computes the tissue of a derived head; None for the others."""
+        from dexsearch.data.pairs import inversion_of
+
+        if task is not Task.DERIVE:
+            return None
+        return inversion_of(self.dataset.manifest).as_dict()
 
     def _baseline_scores(self, targets: tuple[str, ...]) -> dict[str, dict[str, float]]:
         from dexsearch.training.baselines import baselines

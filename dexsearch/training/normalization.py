@@ -48,12 +48,18 @@ class Normalization:
         return (image - mean) / deviation.clamp_min(_SMALLEST_DEVIATION)
 
     def to_physical(self, output: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Return a generator's output in the targets' units (cm)."""
-        return output * output.new_tensor(self.data_ranges).view(-1, 1, 1)
+        """Return a generator's output in the targets' units (cm); C may be the first of them."""
+        return output * self._ranges(output)
 
     def from_physical(self, target: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Return targets in units of their data ranges, as the generator predicts them."""
-        return target / target.new_tensor(self.data_ranges).view(-1, 1, 1)
+        """Return targets in units of their data ranges, as the generator predicts them.
+
+        C may be the first of the targets alone, where a head does not predict the others.
+        """
+        return target / self._ranges(target)
+
+    def _ranges(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "C 1 1"]:
+        return images.new_tensor(self.data_ranges[: images.shape[1]]).view(-1, 1, 1)
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` takes them back."""

@@ -10,6 +10,7 @@ from dexsearch.data.pairs import Pairs
 from dexsearch.models.generator import Generator
 from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import crop_images, pad_images
+from dexsearch.training.heads import DirectHead, Head
 from dexsearch.training.metrics import EROSION_PX, erode, score_images
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.precision import exact_float32
@@ -38,8 +39,21 @@ def scoring_batches(pairs: Pairs) -> Iterator[slice]:
 class Validator:
     """Holds the normalised validation inputs and scores generators on them."""
 
-    def __init__(self, pairs: Pairs, normalization: Normalization, *, depth: int) -> None:
+    def __init__(
+        self,
+        pairs: Pairs,
+        normalization: Normalization,
+        *,
+        depth: int,
+        head: Head | None = None,
+    ) -> None:
         """Prepare the inputs once.
+
+        Args:
+            pairs: validation images with every target of the task.
+            normalization: of the generators that will be scored.
+            depth: of their U-Nets.
+            head: makes images of their output; None: every target is predicted.
 
         Raises:
             ValueError: if erosion leaves nothing of an image's body mask.
@@ -53,6 +67,7 @@ class Validator:
             )
         self._pairs = pairs
         self._normalization = normalization
+        self._head = head or DirectHead(normalization)
         self._size_px = (int(pairs.input.shape[-2]), int(pairs.input.shape[-1]))
         self._inputs = pad_images(normalization.normalize_input(pairs.input), depth=depth)
 
@@ -70,7 +85,7 @@ class Validator:
         inputs = channels_last(self._inputs[part])
         output = crop_images(generator(inputs), self._size_px).float().contiguous()
         scores = score_images(
-            self._normalization.to_physical(output),
+            self._head.images(output, self._pairs.input[part]),
             self._pairs.target[part],
             data_range=self._normalization.data_ranges,
             mask=self._pairs.mask[part],
