@@ -3,18 +3,16 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dexsearch.config.space import Choice, Distribution, Scalar, SearchSpace
+from dexsearch.config.dependencies import conditions_of
+from dexsearch.config.space import Choice, SearchSpace
 from dexsearch.config.space import extreme_values as ends_of
 from dexsearch.config.yaml_file import load_space
 from dexsearch.errors import ConfigurationError
+from dexsearch.jobs.refusals import refuse_unbuildable, refuse_underivable, refuse_unexposable
 from dexsearch.ledger.study import LEDGER_NAME, read_study
-
-if TYPE_CHECKING:
-    from dexsearch.data.manifest import Manifest
-
-_RESAMPLE = "exposure.resample"
+from dexsearch.wording import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +27,8 @@ class SearchPlan:
     made_on_start: bool
     storage: Path | None = None
     address: str | None = None
+    time_s: float | None = None
+    """After so many seconds the search stops, to be continued; None: at its last trial."""
 
     @property
     def folder(self) -> Path:
@@ -57,7 +57,9 @@ class SearchPlan:
             f"sampler {space.sampler.kind} with seed {space.sampler.seed}",
             f"searched, {len(space.search)} parameters:",
         ]
-        lines += [f"  {key}: {_told(how)}" for key, how in space.search.items()]
+        lines += [f"  {key}: {_told(space, key)}" for key in space.search]
+        if self.time_s is not None:
+            lines.append(f"stops after {duration(self.time_s)}; the same command continues")
         return "\n".join(lines)
 
 
@@ -70,6 +72,7 @@ def plan_search(
     study: str | None = None,
     storage: Path | None = None,
     address: str | None = None,
+    time_s: float | None = None,
 ) -> SearchPlan:
     """Read the space, find its data and check that every corner of it can be built.
 
@@ -100,90 +103,15 @@ def plan_search(
         size_px = (space.data.phantom.size_px, space.data.phantom.size_px)
     refuse_unbuildable(space, size_px)
     refuse_unexposable(space, dataset, manifest)
+    refuse_underivable(space, dataset, manifest)
     if (workspace / "studies" / name / LEDGER_NAME).exists():
         request = StudyRequest(name, space, dataset, digest, size_px, METRIC_DEFINITION)
         refuse_changed(read_study(workspace / "studies" / name), request)
     return SearchPlan(
         study=name, space=space, workspace=workspace, dataset=dataset, size_px=size_px,
         made_on_start=not exists, storage=storage, address=address,
+        time_s=time_s,
     )  # fmt: skip
-
-
-def refuse_unbuildable(space: SearchSpace, size_px: tuple[int, int]) -> None:
-    """Check depth and patch size against the images, each at every value that it may take.
-
-    Raises:
-        ConfigurationError: if a bottleneck would be under 2 x 2 pixels or a discriminator's
-            map empty.
-    """
-    from dexsearch.models.fit import fits
-
-    smallest = {key: _least(distribution) for key, distribution in space.search.items()}
-    for key in ("generator.depth", "discriminator.patch_px", "generator.kernel_px"):
-        values = ends_of(space.search[key]) if key in space.search else (None,)
-        for value in values:
-            params = smallest if value is None else {**smallest, key: value}
-            try:
-                fits(space.config_for(params, seed=0), size_px)
-            except ValueError as error:
-                raise ConfigurationError(str(error)) from None
-
-
-def refuse_unexposable(space: SearchSpace, dataset: Path, manifest: "Manifest | None") -> None:
-    """Check every value that the exposure of the training views may take.
-
-    Args:
-        space: its fixed, searched and so also its enqueued values are looked at.
-        dataset: named in messages.
-        manifest: of the dataset; None where it is made on start.
-
-    Raises:
-        ConfigurationError: if a trial may expose anew what the dataset cannot, or may be given
-            a jitter without a fresh exposure.
-    """
-    resample = _possible(space, _RESAMPLE, default=False)
-    for key in ("exposure.dose_jitter", "exposure.kvp_jitter"):
-        jitter = max(map(float, _possible(space, key, default=0.0)))
-        if jitter > 0 and not all(resample):
-            raise ConfigurationError(
-                f"{key} may be {jitter:g} in trials whose {_RESAMPLE} is false, where it would "
-                f"change nothing; write '{_RESAMPLE}: true' under 'fixed', or leave {key} out"
-            )
-    if any(resample) and not _exposable(space, manifest):
-        raise ConfigurationError(
-            f"{_RESAMPLE} may be true, and the dataset {str(dataset)!r} cannot be exposed anew: "
-            "its inputs are no simulated exposures or it has no path lengths; leave the key out, "
-            "or use data that 'data phantom' or 'data ct' made with targets basis or wls"
-        )
-    if any(resample) and manifest is not None and _lacks_edges(manifest):
-        raise ConfigurationError(
-            f"{_RESAMPLE} may be true, and the dataset {str(dataset)!r} does not say what edges "
-            "within a pixel let through: it was made by an older version; make it again, or leave "
-            "the key out"
-        )
-
-
-def _possible(space: SearchSpace, key: str, *, default: Scalar) -> tuple[Scalar, ...]:
-    """Return the values that a key may take; enqueued ones are among the searched."""
-    return ends_of(space.search[key]) if key in space.search else (space.fixed.get(key, default),)
-
-
-def _exposable(space: SearchSpace, manifest: "Manifest | None") -> bool:
-    from dexsearch.data.pairs import exposure_of
-
-    if manifest is not None:
-        return exposure_of(manifest) is not None
-    return space.data.phantom is not None and space.data.phantom.targets != "xray-gan"
-
-
-def _lacks_edges(manifest: "Manifest") -> bool:
-    """Return whether a pixel had several rays of which only the mean lengths are known."""
-    from dexsearch.data.manifest import EDGES
-    from dexsearch.data.pairs import exposure_of
-
-    exposed = exposure_of(manifest)
-    several = exposed is not None and exposed[1].supersample > 1
-    return several and EDGES not in manifest.arrays
 
 
 def _with_overrides(space: SearchSpace, *, trials: int | None, epochs: int | None) -> SearchSpace:
@@ -223,18 +151,13 @@ def _dataset_path(space: SearchSpace, workspace: Path) -> Path:
     return workspace / path if (workspace / path).exists() or not path.exists() else path
 
 
-def _least(distribution: Distribution) -> Scalar:
-    """Return the value that makes the smallest network, with a discriminator if there can be one.
-
-    `none` is passed over, because without an adversarial loss no patch size would be checked.
-    """
-    values = tuple(v for v in ends_of(distribution) if v != "none") or ends_of(distribution)
-    numbers = [value for value in values if isinstance(value, int | float)]
-    return min(numbers) if len(numbers) == len(values) else values[0]
-
-
-def _told(distribution: Distribution) -> str:
+def _told(space: SearchSpace, key: str) -> str:
+    """Return the values of a searched key, and when it is drawn."""
+    distribution = space.search[key]
     values = ends_of(distribution)
     if isinstance(distribution, Choice):
-        return "one of " + ", ".join(map(str, values))
-    return f"{values[0]} to {values[1]}" + (", logarithmic" if distribution.log else "")
+        told = "one of " + ", ".join(map(str, values))
+    else:
+        told = f"{values[0]} to {values[1]}" + (", logarithmic" if distribution.log else "")
+    conditions = " and ".join(map(str, conditions_of(space.search, key)))
+    return f"{told}, when {conditions}" if conditions else told

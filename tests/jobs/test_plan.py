@@ -11,7 +11,8 @@ from dexsearch.config.yaml_file import parse_space
 from dexsearch.data.splits import split_subjects
 from dexsearch.data.store import Sample, write_dataset
 from dexsearch.errors import ConfigurationError, DataError
-from dexsearch.jobs.plan import plan_search, refuse_unbuildable
+from dexsearch.jobs.plan import plan_search
+from dexsearch.jobs.refusals import refuse_unbuildable
 from dexsearch.physics.detector import Exposure
 from dexsearch.physics.geometry import Detector
 
