@@ -14,7 +14,7 @@ REPORT = "report"
 
 
 class TrialActor(tune.Trainable):
-    """Runs assignments in a worker, one after the other; a step is an epoch.
+    """Runs assignments in a worker, one after the other; a step is a report.
 
     A class, because a function trainable runs in a thread that has to be unwound when a trial is
     stopped, which can hang its successor.
@@ -33,7 +33,7 @@ class TrialActor(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train an epoch and report it."""
+        """Train until a report is due."""
         report = self._stepper.step()
         return {REPORT: report, "done": report.last}
 

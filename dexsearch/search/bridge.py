@@ -39,11 +39,14 @@ class Bridge:
         """Pass on that Tune is set up."""
         self._driver.on_backend_ready()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the configuration of the next Tune trial; None if there is no more."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next Tune trial's configuration, None for not now, or Tune's FINISHED."""
+        if self._fault is None and self._driver.must_wait:
+            return None
         assignment = self._guarded(self._driver.next_trial)
         if assignment is None:
-            return None
+            finished: str = Searcher.FINISHED
+            return finished
         self._numbers[trial_id] = assignment.number
         return {ASSIGNMENT: assignment, FUNCTION: self._function}
 
@@ -85,7 +88,7 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401  (a dict, or Tune's FINISHED)
         """Return the next assignment; called only when a slot is free."""
-        return self._bridge.suggest(trial_id) or Searcher.FINISHED
+        return self._bridge.suggest(trial_id)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -110,13 +113,20 @@ class StudyScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
 
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
+        """Ask for as much of a GPU as the trial may take now: less was enough for earlier ones."""
+        asked = trial.placement_group_factory.required_resources  # type: ignore[attr-defined]
+        share = assignment_of(trial).gpu_share
+        if 0 < asked.get("GPU", 0.0) < share:
+            trial.update_resources({"cpu": asked.get("CPU", 0.0), "gpu": share})
+
     def on_trial_result(
         self,
         tune_controller: object,
         trial: Trial,
         result: dict[str, Any],
     ) -> str:
-        """Pass on the report of an epoch."""
+        """Pass on a report."""
         stop = self._bridge.on_report(result[REPORT])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 

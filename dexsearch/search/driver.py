@@ -7,7 +7,6 @@ Knows no Ray: a backend asks `next_trial`, passes on each report, and stops what
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +14,11 @@ from dexsearch.config.space import Scalar, SearchSpace
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
+from dexsearch.search.limits import broken_limit, counted_parameters, excesses
+from dexsearch.search.live_trial import LiveTrial, without_nan
 from dexsearch.search.optuna_study import OptunaStudy, end_trial
 from dexsearch.search.progress import Progress
+from dexsearch.search.sharing import NO_GPU, GpuSharing
 from dexsearch.search.space import enqueued_params, is_immune, trial_seed
 from dexsearch.search.trial import Assignment, Failure, Record, Report
 
@@ -33,26 +35,17 @@ class Backend(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Trial:
-    """A trial that has not ended."""
-
-    number: int
-    immune: bool
-    config: dict[str, object]
-    values: dict[int, float] = field(default_factory=dict)
-    would_prune_at: int | None = None
-
-
 class StudyDriver:
     """One search in progress; not safe for use by several threads."""
 
     def __init__(
         self, space: SearchSpace, record: StudyRecord, log: EventLog, study: OptunaStudy,
-        *, storage: Path, progress: Progress,
+        *, storage: Path, progress: Progress, is_time_over: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self.space = space
         self.stop_requested = False
+        self.out_of_time = False
+        self.sharing = NO_GPU
         self.on_backend_ready: Callable[[], None] = lambda: None
         self.is_backend_dead: Callable[[], bool] = lambda: False
         self._log = log
@@ -60,9 +53,11 @@ class StudyDriver:
         self._folder = record.folder
         self._storage = storage
         self._progress = progress
+        self._is_time_over = is_time_over
         self._n_trials = len(record.trials)
-        self._live: dict[int, _Trial] = {}
-        self._waiting: list[_Trial] = []
+        self._live: dict[int, LiveTrial] = {}
+        self._waiting: list[LiveTrial] = []
+        self._running: dict[int, GpuSharing] = {}
         for trial in record.in_state("running"):
             self._take_up(trial)
 
@@ -75,12 +70,25 @@ class StudyDriver:
         """Hand out nothing more and stop each running trial at its next report."""
         self.stop_requested = True
 
+    @property
+    def must_wait(self) -> bool:
+        """Whether a running trial has to end, or be put back, before `next_trial` is asked."""
+        if self.stop_requested or not self._running:
+            return False
+        at_once = self.sharing.at_once
+        if at_once is not None and len(self._running) >= at_once:
+            return True
+        none_left = not self._waiting and self._n_trials >= self.space.trials
+        return none_left and any(sharing.is_shared for sharing in self._running.values())
+
     def next_trial(self) -> Assignment | None:
         """Return the next trial to run: unfinished ones first, then new ones; None at the end."""
+        self._look_at_the_clock()
         while not self.stop_requested:
             if self._waiting:
                 trial = self._waiting.pop(0)
-                self._log.append({"event": "trial_continued", "trial": trial.number})
+                if not trial.was_put_back:
+                    self._log.append({"event": "trial_continued", "trial": trial.number})
                 self._progress.trial_started(trial.number, continued=True, immune=trial.immune)
                 return self._assignment(trial)
             if self._n_trials >= self.space.trials:
@@ -91,15 +99,28 @@ class StudyDriver:
         return None
 
     def on_report(self, report: Report) -> bool:
-        """Remember a report; return whether the trial must not take another step."""
+        """Remember a report; return whether the trial must not take another step.
+
+        Its epochs are judged one by one, and what follows a verdict is dropped, so a search
+        decides alike however many epochs a report carries.
+        """
         trial = self._live.get(report.number)
         if trial is None:
             return True
-        if report.failure is not None:
-            self._fail(trial, report.failure)
-        elif report.record is not None:
-            self._on_record(trial, report.record)
-        return self.stop_requested or report.number not in self._live
+        for record in report.records:
+            if report.number in self._live:
+                self._on_record(trial, record)
+        if report.failure is not None and report.number in self._live:
+            self._on_failure(trial, report.failure)
+        self._look_at_the_clock()
+        return self.stop_requested or report.number not in self._running
+
+    def _look_at_the_clock(self) -> None:
+        """Stop the search once its time is over, unless nothing is left to do."""
+        if not self.stop_requested and self.n_left and self._is_time_over():
+            self.out_of_time = True
+            self._progress.message("the time is over; the same command continues the search")
+            self.request_stop()
 
     def lost(self, number: int, reason: str) -> None:
         """Give up a trial whose process was lost too often."""
@@ -114,15 +135,19 @@ class StudyDriver:
 
     def _take_up(self, record: TrialRecord) -> None:
         """Take up an unfinished trial of an earlier process; end it if only that was left."""
-        trial = _Trial(
+        trial = LiveTrial(
             number=record.number,
             immune=record.immune,
             config=record.config,
             values={e: record.value_at(e, self.space.objective) for e in sorted(record.epochs)},
             would_prune_at=record.would_prune_at,
+            n_parameters=record.n_parameters,
+            latency_ms=record.epochs.get(1, {}).get("latency_ms"),
         )
         self._live[trial.number] = trial
         self._study.attach(trial.number)
+        if self._ended_by_limit(trial):
+            return
         if record.last_epoch >= self.space.epochs or record.number == self._study.unjudged:
             self._judge(trial, record.last_epoch)
         if trial.number not in self._live:
@@ -132,25 +157,29 @@ class StudyDriver:
         else:
             del self._live[trial.number]
 
-    def _begin(self) -> _Trial | None:
+    def _begin(self) -> LiveTrial | None:
         """Ask for a new trial; None if its configuration cannot be trained."""
         enqueued = enqueued_params(self.space, self._n_trials)
         number, params = self._study.ask(enqueued)
         self._n_trials = number + 1
-        trial = _Trial(number, immune=is_immune(self.space, number), config={})
+        trial = LiveTrial(number, immune=is_immune(self.space, number), config={})
         problem = None
         try:
             seed = trial_seed(self.space, number)
-            trial.config = self.space.config_for(params, seed=seed).model_dump(mode="json")
+            config = self.space.config_for(params, seed=seed)
+            trial.config = config.model_dump(mode="json")
+            trial.n_parameters = counted_parameters(self.space.limits, config)
         except ConfigurationError as error:
             problem = str(error)
         self._write_started(trial, params, enqueued is not None)
         if problem is not None:
             self._fail(trial, Failure("configuration", problem))
             return None
-        return trial
+        return None if self._ended_by_limit(trial) else trial
 
-    def _write_started(self, trial: _Trial, params: Mapping[str, Scalar], enqueued: bool) -> None:
+    def _write_started(
+        self, trial: LiveTrial, params: Mapping[str, Scalar], enqueued: bool
+    ) -> None:
         self._log.append(
             {
                 "event": "trial_started",
@@ -159,15 +188,18 @@ class StudyDriver:
                 "config": trial.config,
                 "immune": trial.immune,
                 "enqueued": enqueued,
+                **({} if trial.n_parameters is None else {"parameters": trial.n_parameters}),
             }
         )
         self._live[trial.number] = trial
+        limits, n_parameters = self.space.limits, trial.n_parameters
+        self._study.constrain(trial.number, excesses(limits, n_parameters=n_parameters))
         self._study.note(trial.number, "immune", trial.immune)
         self._progress.trial_started(
             trial.number, continued=False, immune=trial.immune, params=params
         )
 
-    def _on_record(self, trial: _Trial, record: Record) -> None:
+    def _on_record(self, trial: LiveTrial, record: Record) -> None:
         epoch, value = int(record["epoch"]), record.get(self.space.objective)
         if epoch in trial.values:
             return
@@ -178,17 +210,23 @@ class StudyDriver:
             problem = f"{self.space.objective} is {value} at epoch {epoch}"
             return self._fail(trial, Failure("numeric", problem))
         self._log.append(
-            {"event": "epoch", "trial": trial.number, "record": _without_nan(record)}, sync=False
+            {"event": "epoch", "trial": trial.number, "record": without_nan(record)}, sync=False
         )
         trial.values[epoch] = float(value)
+        if epoch == 1:
+            trial.latency_ms = record.get("latency_ms")
+            limits, latency_ms = self.space.limits, trial.latency_ms
+            self._study.constrain(trial.number, excesses(limits, latency_ms=latency_ms))
         if trial.would_prune_at is None:
             self._study.report(trial.number, epoch, float(value))
         self._progress.epoch_done(trial.number, epoch, float(value))
         self._judge(trial, epoch)
         return None
 
-    def _judge(self, trial: _Trial, epoch: int) -> None:
-        """End a trial that is complete, or that the pruner wants stopped and may stop."""
+    def _judge(self, trial: LiveTrial, epoch: int) -> None:
+        """End a trial over a limit or complete, or that the pruner wants stopped and may stop."""
+        if self._ended_by_limit(trial):
+            return None
         if epoch >= self.space.epochs:
             self._end(trial, "complete")
         elif trial.would_prune_at is None and self._study.should_prune(trial.number):
@@ -199,7 +237,35 @@ class StudyDriver:
             self._study.note(trial.number, "would_prune_at", epoch)
         return None
 
-    def _fail(self, trial: _Trial, failure: Failure) -> None:
+    def _ended_by_limit(self, trial: LiveTrial) -> bool:
+        """End a trial that breaks a limit of the space; return whether it does."""
+        reason = broken_limit(
+            self.space.limits, n_parameters=trial.n_parameters, latency_ms=trial.latency_ms
+        )
+        if reason is not None:
+            self._end(trial, "pruned", reason=reason, kind="limit")
+        return reason is not None
+
+    def _on_failure(self, trial: LiveTrial, failure: Failure) -> None:
+        """Fail a trial, or put it back where its neighbours on the GPU may be to blame."""
+        ran_under = self._running.get(trial.number, self.sharing)
+        if failure.kind != "memory" or not ran_under.is_shared:
+            return self._fail(trial, failure)
+        # Several trials may run out of memory at once; only the first of them halves.
+        if self.sharing.per_gpu >= ran_under.per_gpu:
+            self.sharing = ran_under.halved()
+        reason = (
+            f"out of memory with up to {ran_under.per_gpu} trials on a GPU; from now on "
+            f"{self.sharing.per_gpu} at once on each"
+        )
+        del self._running[trial.number]
+        trial.was_put_back = True
+        self._waiting.append(trial)
+        self._log.append({"event": "trial_continued", "trial": trial.number, "reason": reason})
+        self._progress.message(f"trial {trial.number}: {reason}")
+        return None
+
+    def _fail(self, trial: LiveTrial, failure: Failure) -> None:
         if failure.kind == "data":
             # Every other trial would meet the same data; this one is left to be continued.
             raise DataError(failure.reason.partition(": ")[2] or failure.reason)
@@ -213,7 +279,7 @@ class StudyDriver:
             self._progress.message(f"trial {trial.number}: traceback in {log_file}")
 
     def _end(
-        self, trial: _Trial, state: State, reason: str | None = None, kind: str | None = None
+        self, trial: LiveTrial, state: State, reason: str | None = None, kind: str | None = None
     ) -> None:
         checkpoint = self._checkpoint(trial) if state == "complete" else None
         self._log.append(
@@ -229,29 +295,28 @@ class StudyDriver:
         spared = trial.would_prune_at is not None
         end_trial(self._study, trial.number, state, trial.values, failure=reason, spared=spared)
         del self._live[trial.number]
+        self._running.pop(trial.number, None)
         last_value = trial.values[max(trial.values)] if trial.values else None
         self._progress.trial_ended(trial.number, state, last_value, reason)
 
-    def _assignment(self, trial: _Trial) -> Assignment:
+    def _assignment(self, trial: LiveTrial) -> Assignment:
+        self._running[trial.number] = self.sharing
+        pruner, may_stop = self.space.pruner, trial.would_prune_at is None
+        times = self.space.limits.latency_ms is not None and not trial.values
+        decides = pruner.kind != "none" and may_stop and not trial.immune
         return Assignment(
             number=trial.number,
             config=dict(trial.config),
             epochs=self.space.epochs,
             checkpoints=self._storage / "trials" / str(trial.number),
+            decide_from=1 if times else pruner.min_epochs if decides else self.space.epochs,
+            gpu_share=self.sharing.share,
         )
 
-    def _checkpoint(self, trial: _Trial) -> str | None:
+    def _checkpoint(self, trial: LiveTrial) -> str | None:
         """Return where the final weights are: relative if the study's folder holds them."""
         path = self._storage / "trials" / str(trial.number) / f"{self.space.epochs:05d}"
         if not path.is_dir():
             return None
         inside = path.is_relative_to(self._folder)
         return str(path.relative_to(self._folder) if inside else path)
-
-
-def _without_nan(record: Record) -> Record:
-    """Return the record with NaN and infinity, which JSON lacks, as null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in record.items()
-    }

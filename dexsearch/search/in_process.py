@@ -1,4 +1,4 @@
-"""Trials in the driver's own process, taking turns epoch by epoch: for tests and debugging.
+"""Trials in the driver's own process, taking turns report by report: for tests and debugging.
 
 Behaves like the Ray backend as far as the driver can tell; the conformance tests run on both.
 """
@@ -6,6 +6,7 @@ Behaves like the Ray backend as far as the driver can tell; the conformance test
 from dataclasses import dataclass
 
 from dexsearch.search.driver import StudyDriver
+from dexsearch.search.sharing import NO_GPU, GpuSharing
 from dexsearch.search.trial import TrialFunction, TrialStepper
 
 
@@ -15,14 +16,20 @@ class InProcessBackend:
 
     function: TrialFunction
     slots: int = 2
+    patience: float = 0.0
+    """How long a report is waited for, see `TrialStepper`; 0: every epoch is reported alone."""
+
+    sharing: GpuSharing = NO_GPU
+    """GPUs to pretend: trials say themselves when their memory is used up."""
 
     def run(self, driver: StudyDriver) -> None:
         """Run trials in turn until the driver has no more."""
         steppers: list[TrialStepper] = []
-        idle = [TrialStepper(self.function) for _ in range(self.slots)]
+        idle = [TrialStepper(self.function, patience=self.patience) for _ in range(self.slots)]
+        driver.sharing = self.sharing
         try:
             while True:
-                while idle and (assignment := driver.next_trial()) is not None:
+                while idle and not driver.must_wait and (assignment := driver.next_trial()):
                     idle[-1].begin(assignment)
                     steppers.append(idle.pop())
                 if not steppers:

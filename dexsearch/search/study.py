@@ -1,7 +1,8 @@
 """Begin or continue a search; the one function that the rest of dexsearch calls."""
 
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ import optuna
 from dexsearch.config.space import SearchSpace
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
+from dexsearch.search.algorithms import sampler_note
 from dexsearch.search.cluster import checkpoint_folder, prepare_environment
 from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.driver import Backend, StudyDriver
-from dexsearch.search.optuna_study import open_study
 from dexsearch.search.progress import Progress, progress_for
 from dexsearch.search.signals import StopOnSignals
+from dexsearch.search.study_rebuild import open_study
 from dexsearch.training.metrics import METRIC_DEFINITION
 
 
@@ -29,6 +31,8 @@ class StudyOutcome:
     """130 after Ctrl-C, 143 after SIGTERM or SIGUSR1; None if the search came to its end."""
     at_once: bool = False
     """Whether a second signal asked to stop without any delay."""
+    out_of_time: bool = False
+    """Whether the search stopped, to be continued, because its time was over."""
 
 
 def run_study(
@@ -43,6 +47,8 @@ def run_study(
     address: str | None = None,
     progress: Progress | None = None,
     backend: Backend | None = None,
+    time_s: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> StudyOutcome:
     """Run a search to its total number of trials, from wherever its ledger says that it is.
 
@@ -62,6 +68,10 @@ def run_study(
         address: `HOST:PORT` of a Ray cluster; otherwise one is started here.
         progress: a display; otherwise the one that fits standard error.
         backend: where trials run; otherwise real training on Ray.
+        time_s: once so many seconds have passed since the call, no trial is handed out and the
+            running ones stop at their next report, to be continued by the same call; None: no
+            limit.
+        clock: tells seconds; for tests.
 
     Raises:
         ConfigurationError: if the study was begun as another search, or `storage` is a URI.
@@ -69,6 +79,7 @@ def run_study(
         EnvironmentFault: if Ray cannot be started or joined.
         DataError: if the dataset cannot be used.
     """
+    deadline = None if time_s is None else clock() + time_s
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = folder.resolve()  # workers have another current folder
     checkpoints = checkpoint_folder(folder, storage, study)
@@ -78,6 +89,8 @@ def run_study(
         events = _opened_events(log, request, folder)
         record = study_from_events(events, folder)
         display.opened(record, trials=space.trials, epochs=space.epochs)
+        if (note := sampler_note(space)) is not None:
+            display.message(note)
         driver = StudyDriver(
             space,
             record,
@@ -85,6 +98,7 @@ def run_study(
             open_study(folder, record, events, space),
             storage=checkpoints,
             progress=display,
+            is_time_over=lambda: deadline is not None and clock() >= deadline,
         )
         signals = StopOnSignals(driver.request_stop, lambda: driver.is_backend_dead())
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself
@@ -98,7 +112,12 @@ def run_study(
                 except KeyboardInterrupt:
                     interrupted = True
     code = signals.exit_code or (130 if interrupted else None)
-    return StudyOutcome(read_study(folder), interrupted=code, at_once=signals.at_once)
+    return StudyOutcome(
+        read_study(folder),
+        interrupted=code,
+        at_once=signals.at_once,
+        out_of_time=driver.out_of_time,
+    )
 
 
 def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[Event]:
@@ -120,7 +139,11 @@ def _ray(space: SearchSpace, dataset: Path, folder: Path, address: str | None) -
     from dexsearch.search.training_trials import TrainingTrials  # noqa: PLC0415
 
     return RayBackend(
-        function=TrainingTrials(dataset.resolve(), cpus=space.resources.cpus),
+        function=TrainingTrials(
+            dataset.resolve(),
+            cpus=space.resources.cpus,
+            measure_latency=space.limits.latency_ms is not None,
+        ),
         resources=space.resources,
         scratch=folder / "tune",
         address=address,

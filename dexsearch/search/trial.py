@@ -1,9 +1,10 @@
-"""One trial as a worker sees it: an assignment in, one report per epoch out.
+"""One trial as a worker sees it: an assignment in, a report every second or less often out.
 
 Knows neither Ray nor Optuna. An exception becomes a report that says what went wrong, so that a
 trial that raises is over, and only a lost process is started again.
 """
 
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dexsearch.errors import DataError
+
+UNDECIDED_S = 1.0
+"""How long a worker trains between two reports while no verdict can fall."""
+
+DECIDED_S = 0.5
+"""The same afterwards: what a verdict on the first of the epochs may come too late."""
 
 Record = dict[str, Any]
 FailureKind = Literal["numeric", "memory", "data", "exception", "configuration", "infrastructure"]
@@ -24,6 +31,11 @@ class Assignment:
     config: dict[str, Any]
     epochs: int
     checkpoints: Path
+    decide_from: int = 1
+    """The first epoch at which the trial may be stopped; it is reported without delay."""
+
+    gpu_share: float = 1.0
+    """Part of a GPU's memory that the trial may take, where it has a GPU."""
 
 
 TrialFunction = Callable[[Assignment], Iterator[Record]]
@@ -41,19 +53,39 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One step of a trial: the record of an epoch, or a failure, which is its last report."""
+    """One step of a trial: the records of its epochs, then the failure that ended it, if any."""
 
     number: int
-    record: Record | None = None
+    records: tuple[Record, ...] = ()
     failure: Failure | None = None
     last: bool = False
 
 
 class TrialStepper:
-    """Runs one assignment after the other, one epoch per `step`."""
+    """Runs one assignment after the other, one or several epochs per `step`.
 
-    def __init__(self, function: TrialFunction) -> None:
+    A report is a round trip to the driver, which costs some milliseconds, so short epochs are
+    reported together. That changes no verdict: the driver judges each epoch as if it came alone
+    and drops what was trained after the last one.
+    """
+
+    def __init__(
+        self,
+        function: TrialFunction,
+        *,
+        patience: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare for assignments.
+
+        Args:
+            function: trains.
+            patience: factor of `UNDECIDED_S` and `DECIDED_S`; 0 reports every epoch alone.
+            clock: in seconds.
+        """
         self._function = function
+        self._patience = patience
+        self._clock = clock
         self._assignment: Assignment | None = None
         self._records: Iterator[Record] | None = None
 
@@ -63,22 +95,36 @@ class TrialStepper:
         self._assignment = assignment
 
     def step(self) -> Report:
-        """Train one epoch of the trial at hand; `report.last` says that it is over."""
+        """Train the trial at hand until a report is due; `report.last` says that it is over."""
         if self._assignment is None:
             raise ValueError("step() before begin(): no trial is at hand")
-        assignment = self._assignment
+        assignment, begin = self._assignment, self._clock()
+        done: list[Record] = []
         try:
-            if self._records is None:
-                self._records = self._function(assignment)
-            record = next(self._records, None)
+            while not done or not self._is_due(assignment, done, self._clock() - begin):
+                record = self._next(assignment)
+                if record is None:
+                    self.close()
+                    reason = f"training ended before epoch {assignment.epochs}"
+                    return _failed(assignment, done, Failure("exception", reason))
+                done.append(record)
         except Exception as error:  # every failure of a trial is reported, none is lost
             self.close()
-            return Report(assignment.number, failure=failure_of(error), last=True)
-        if record is None:
-            self.close()
-            reason = f"training ended before epoch {assignment.epochs}"
-            return Report(assignment.number, failure=Failure("exception", reason), last=True)
-        return Report(assignment.number, record=record, last=record["epoch"] >= assignment.epochs)
+            return _failed(assignment, done, failure_of(error))
+        return Report(assignment.number, tuple(done), last=done[-1]["epoch"] >= assignment.epochs)
+
+    def _next(self, assignment: Assignment) -> Record | None:
+        if self._records is None:
+            self._records = self._function(assignment)
+        return next(self._records, None)
+
+    def _is_due(self, assignment: Assignment, done: list[Record], elapsed_s: float) -> bool:
+        """Tell whether to report now: a verdict may fall, or another epoch would take too long."""
+        epoch = done[-1]["epoch"]
+        if epoch >= assignment.epochs or epoch == assignment.decide_from:
+            return True
+        longest = UNDECIDED_S if epoch < assignment.decide_from else DECIDED_S
+        return elapsed_s * (len(done) + 1) / len(done) >= longest * self._patience
 
     def close(self) -> None:
         """Stop the trial at hand; what it wrote stays."""
@@ -86,6 +132,10 @@ class TrialStepper:
         close = getattr(records, "close", None)
         if close is not None:
             close()
+
+
+def _failed(assignment: Assignment, done: list[Record], failure: Failure) -> Report:
+    return Report(assignment.number, tuple(done), failure=failure, last=True)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -98,6 +148,11 @@ def failure_of(error: Exception) -> Failure:
         kind = "data"
     elif type(error).__name__ == "TrainingDiverged" or isinstance(error, FloatingPointError):
         kind = "numeric"
-    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    elif isinstance(error, MemoryError) or _tells_of_memory(str(error)):
         kind = "memory"
     return Failure(kind, reason, last_lines)
+
+
+def _tells_of_memory(message: str) -> bool:
+    """Recognise CUDA's and the CPU allocator's way to say that memory is used up."""
+    return any(words in message.lower() for words in ("out of memory", "can't allocate memory"))

@@ -49,14 +49,14 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, countdown: int, *, written: bool) -
 
 def die_and_continue(
     folder: Path, monkeypatch: pytest.MonkeyPatch, at: int, *, written: bool, slots: int,
-    **changes: object,
+    patience: float = 0.0, **changes: object,
 ) -> None:  # fmt: skip
     asked = SMALL | changes
     with monkeypatch.context() as patched:
         kill_at(patched, at, written=written)
         with pytest.raises(Killed):
-            search_here(folder, rising, slots=slots, **asked)  # type: ignore[arg-type]
-    search_here(folder, rising, slots=slots, **asked)  # type: ignore[arg-type]
+            search_here(folder, rising, slots=slots, patience=patience, **asked)  # type: ignore[arg-type]
+    search_here(folder, rising, slots=slots, patience=patience, **asked)  # type: ignore[arg-type]
     check_study(folder, trials=6, epochs=4)
 
 
@@ -69,15 +69,15 @@ def ends_as(folder: Path) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("pruner", "written"),
+    ("pruner", "written", "patience"),
     [
-        pytest.param("successive_halving", True, marks=pytest.mark.slow),
-        pytest.param("successive_halving", False, marks=pytest.mark.slow),
-        pytest.param("median", True, marks=pytest.mark.slow),
+        pytest.param("successive_halving", True, 0.0, marks=pytest.mark.slow),
+        pytest.param("successive_halving", False, 1e9, marks=pytest.mark.slow),
+        pytest.param("median", True, 1e9, marks=pytest.mark.slow),
     ],
 )
 def test_killed_at_any_event_a_search_ends_as_if_never_killed(
-    pruner: str, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pruner: str, written: bool, patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"pruner": {**PRUNER, "kind": pruner}}
     search_here(tmp_path / "whole" / "s", rising, slots=1, **SMALL | changes)  # type: ignore[arg-type]
@@ -87,8 +87,30 @@ def test_killed_at_any_event_a_search_ends_as_if_never_killed(
         assert any(trial[4] for trial in whole), "no immune trial is doomed"
     for at in range(1, len(read_events(tmp_path / "whole" / "s" / "ledger.jsonl")) + 1):
         folder = tmp_path / str(at) / "s"
-        die_and_continue(folder, monkeypatch, at, written=written, slots=1, **changes)
+        die_and_continue(
+            folder, monkeypatch, at, written=written, slots=1, patience=patience, **changes
+        )
         assert ends_as(folder) == whole, f"killed at event {at}"
+
+
+@pytest.mark.parametrize("kind", ["successive_halving", "hyperband", "median", "none"])
+def test_a_search_is_the_same_however_many_epochs_a_report_carries(
+    kind: str, tmp_path: Path
+) -> None:
+    """Nothing that was trained after a verdict gets into the ledger."""
+    changes = SMALL | {"trials": 12, "pruner": {**PRUNER, "kind": kind}}
+    for name, patience in (("one", 0.0), ("all", 1e9)):
+        search_here(tmp_path / name / "s", rising, slots=1, patience=patience, **changes)  # type: ignore[arg-type]
+    assert ends_as(tmp_path / "one" / "s") == ends_as(tmp_path / "all" / "s")
+    check_study(tmp_path / "all" / "s", trials=12, epochs=4)
+    if kind == "successive_halving":  # its later rungs lie inside a report
+        assert read_study(tmp_path / "all" / "s").in_state("pruned")
+        ahead = [
+            trial.number
+            for trial in read_study(tmp_path / "all" / "s").in_state("pruned")
+            if (tmp_path / f"all/s/trials/{trial.number}/{trial.last_epoch + 1:05d}").exists()
+        ]
+        assert ahead, "no verdict found more epochs trained"
 
 
 @pytest.mark.slow
@@ -182,6 +204,63 @@ def test_after_two_signals_it_stops_at_once(tmp_path: Path) -> None:
     assert (outcome.interrupted, outcome.at_once) == (130, True)
     search_here(tmp_path / "s", rising)
     check_study(tmp_path / "s", trials=8, epochs=9)
+
+
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_once_the_time_is_over_trials_stop_at_their_next_report_and_can_be_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+
+    def lasting(assignment: Assignment) -> Iterator[Record]:
+        for record in rising(assignment):
+            clock.now += 1.0
+            yield record
+
+    unpruned = {"pruner": {"kind": "none"}}
+    outcome = search_here(
+        tmp_path / "s", lasting, time_s=5.0, clock=clock,
+        progress=PlainProgress(sys.stderr), **unpruned,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert (outcome.out_of_time, outcome.interrupted) == (True, None)
+    assert [trial.last_epoch for trial in outcome.record.trials] == [3, 3]
+    assert {trial.state for trial in outcome.record.trials} == {"running"}
+    assert "the time is over; the same command continues" in capsys.readouterr().err
+    outcome = search_here(tmp_path / "s", lasting, time_s=1e9, clock=clock, **unpruned)  # type: ignore[arg-type]
+    assert not outcome.out_of_time
+    check_study(tmp_path / "s", trials=8, epochs=9)
+
+
+def test_without_any_time_nothing_is_handed_out_and_a_finished_search_is_not_out_of_time(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    assert search_here(tmp_path / "s", rising, time_s=0.0, clock=clock).out_of_time
+    assert read_study(tmp_path / "s").trials == ()
+    search_here(tmp_path / "s", rising, trials=2)
+    assert not search_here(tmp_path / "s", rising, trials=2, time_s=0.0, clock=clock).out_of_time
+
+
+def test_time_that_ends_with_the_last_report_was_enough(tmp_path: Path) -> None:
+    clock = Clock()
+
+    def lasting(assignment: Assignment) -> Iterator[Record]:
+        for record in rising(assignment):
+            clock.now += 1.0
+            yield record
+
+    outcome = search_here(tmp_path / "s", lasting, trials=1, time_s=9.0, clock=clock)
+    assert not outcome.out_of_time
+    check_study(tmp_path / "s", trials=1, epochs=9)
 
 
 def test_enqueued_trials_come_first_as_given_and_are_not_immune(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from dexsearch.errors import DataError
 from dexsearch.search.trial import Assignment, Record, TrialStepper, failure_of
 from dexsearch.training.record import TrainingDiverged
 
 
-def assignment(number: int = 0, epochs: int = 3) -> Assignment:
-    return Assignment(number, {}, epochs, Path("trials/0"))
+def assignment(number: int = 0, epochs: int = 3, decide_from: int = 1) -> Assignment:
+    return Assignment(number, {}, epochs, Path("trials/0"), decide_from)
 
 
 def counting(given: Assignment) -> Iterator[Record]:
@@ -17,13 +18,44 @@ def counting(given: Assignment) -> Iterator[Record]:
         yield {"epoch": epoch, "val_ssim": 0.5}
 
 
-def test_one_step_is_one_epoch_and_the_last_one_says_so() -> None:
-    stepper = TrialStepper(counting)
+def test_without_patience_a_step_is_an_epoch_and_the_last_one_says_so() -> None:
+    stepper = TrialStepper(counting, patience=0)
     stepper.begin(assignment(number=4))
     reports = [stepper.step() for _ in range(3)]
-    assert [report.record for report in reports] == list(counting(assignment()))
+    assert [record for report in reports for record in report.records] == list(
+        counting(assignment())
+    )
     assert [report.last for report in reports] == [False, False, True]
     assert {report.number for report in reports} == {4}
+
+
+@pytest.mark.parametrize(
+    ("epoch_s", "decide_from", "reported"),
+    [
+        (0.0, 5, [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11, 12]]),
+        (0.15, 5, [[1, 2, 3, 4, 5], [6, 7, 8], [9, 10, 11], [12]]),
+        (0.15, 12, [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]),
+        (0.15, 2, [[1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11], [12]]),
+        (0.6, 12, [[epoch] for epoch in range(1, 13)]),
+        (60.0, 5, [[epoch] for epoch in range(1, 13)]),
+    ],
+)
+def test_short_epochs_are_reported_together_but_no_verdict_has_to_wait(
+    epoch_s: float, decide_from: int, reported: list[list[int]]
+) -> None:
+    now = [0.0]
+
+    def lasting(given: Assignment) -> Iterator[Record]:
+        for record in counting(given):
+            now[0] += epoch_s
+            yield record
+
+    stepper = TrialStepper(lasting, clock=lambda: now[0])
+    stepper.begin(assignment(epochs=12, decide_from=decide_from))
+    found = []
+    while not found or found[-1][-1] < 12:
+        found.append([record["epoch"] for record in stepper.step().records])
+    assert found == reported
 
 
 def test_a_new_assignment_closes_the_trial_at_hand() -> None:
@@ -35,7 +67,7 @@ def test_a_new_assignment_closes_the_trial_at_hand() -> None:
         finally:
             closed.append(given.number)
 
-    stepper = TrialStepper(watched)
+    stepper = TrialStepper(watched, patience=0)
     stepper.begin(assignment(number=1))
     stepper.step()
     stepper.begin(assignment(number=2))
@@ -52,10 +84,10 @@ def test_an_exception_is_the_last_report_and_not_raised() -> None:
         raise KeyError("width")
 
     stepper = TrialStepper(raising)
-    stepper.begin(assignment())
-    assert not stepper.step().last
+    stepper.begin(assignment(decide_from=3))
     report = stepper.step()
     assert report.last
+    assert report.records == ({"epoch": 1},), "what was trained before is not lost"
     assert report.failure is not None
     assert (report.failure.kind, report.failure.reason) == ("exception", "KeyError: 'width'")
     assert 'raise KeyError("width")' in report.failure.last_lines
@@ -68,6 +100,8 @@ def test_an_exception_is_the_last_report_and_not_raised() -> None:
         (FloatingPointError("overflow"), "numeric"),
         (MemoryError(), "memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "memory"),
         (DataError("no such file"), "data"),
         (ZeroDivisionError("by zero"), "exception"),
     ],

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from dexsearch.ledger.study import StudyRecord, read_study
 from dexsearch.search.in_process import InProcessBackend
 from dexsearch.search.optuna_study import STATES
 from dexsearch.search.progress import Progress, SilentProgress
+from dexsearch.search.sharing import NO_GPU, GpuSharing
 from dexsearch.search.study import StudyOutcome, run_study
 from dexsearch.search.trial import TrialFunction
 
@@ -63,6 +65,10 @@ def search_here(
     function: TrialFunction,
     *,
     slots: int = 2,
+    patience: float = 0.0,
+    sharing: GpuSharing = NO_GPU,
+    time_s: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
     progress: Progress | None = None,
     digest: str = "digest",
     **changes: object,
@@ -75,7 +81,9 @@ def search_here(
         dataset_digest=digest,
         size_px=(64, 64),
         progress=progress or SilentProgress(),
-        backend=InProcessBackend(function, slots),
+        backend=InProcessBackend(function, slots, patience, sharing),
+        time_s=time_s,
+        clock=clock,
     )
 
 
