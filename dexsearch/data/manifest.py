@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -214,14 +214,26 @@ def read_manifest(folder: Path) -> Manifest:
         return _manifest_from(values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: not a readable manifest ({type(error).__name__}: {error})",
+            f"{path}: not a readable manifest ({_told(error)})",
             hint="make the file readable for you"
             if isinstance(error, PermissionError)
             else "copy the folder again, or remove it and make the dataset again",
         ) from None
 
 
+def _told(error: Exception) -> str:
+    """Say what is wrong without the words that Python has for its own functions."""
+    match error:
+        case KeyError():
+            return f"it lacks {error}"
+        case TypeError() | AttributeError():
+            return "an entry is of the wrong kind, or not a known one"
+        case _:
+            return str(error)
+
+
 def _manifest_from(values: dict[str, Any]) -> Manifest:
+    _refuse_other_keys(set(values))
     rows, columns = values["size_px"]
     images = {
         subset: tuple(image_info_from(entry) for entry in entries)
@@ -234,3 +246,17 @@ def _manifest_from(values: dict[str, Any]) -> Manifest:
         "path_lengths": None if lengths is None else PathLengths(**lengths),
     }
     return Manifest(**{**values, **known})
+
+
+def _refuse_other_keys(found: set[str]) -> None:
+    """Name the keys that are missing or not known, of which Python's own message says little."""
+    known = {field.name for field in fields(Manifest)}
+    told = [
+        f"{what} {', '.join(map(repr, sorted(keys)))}"
+        for what, keys in (("it lacks", known - found), ("it has unknown", found - known))
+        if keys
+    ]
+    if told:
+        raise ValueError(
+            f"{' and '.join(told)}; a manifest of format {FORMAT} has {len(known)} keys"
+        )

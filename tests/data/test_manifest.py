@@ -6,6 +6,7 @@ import pytest
 
 from dexsearch.data.manifest import FORMAT, as_json_values, dataset_digest, read_manifest
 from dexsearch.data.store import Dataset, ImageInfo, Tumour
+from dexsearch.errors import DataError
 
 CONSTANTS = {"input_mean": 1.5, "data_range/bone": 2.0}
 FILES = {"train/bone.npy": "aa", "train/input.npy": "bb"}
@@ -91,3 +92,28 @@ def test_the_checksum_covers_what_the_digest_leaves_out(
     changed = replace(dataset.manifest, **change)
     assert changed.digest_of_contents == dataset.manifest.digest
     assert not changed.is_unchanged
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"made_with": None}, "it lacks 'made_with'"),
+        ({"made_with": None, "units": None}, "it lacks 'made_with', 'units'"),
+        ({"colour": "blue"}, "it has unknown 'colour'"),
+        ({"format": None}, "it lacks 'format'"),
+        ({"path_lengths": {"soft": "tissue"}}, "an entry is of the wrong kind"),
+        ({"size_px": 24}, "an entry is of the wrong kind"),
+    ],
+)
+def test_a_manifest_that_lacks_or_misnames_an_entry_is_refused_by_its_name(
+    dataset: Dataset, change: dict[str, Any], told: str
+) -> None:
+    """Given: entries to change; None takes an entry away."""
+    path = dataset.path / "manifest.json"
+    values = {**json.loads(path.read_text()), **change}
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    with pytest.raises(DataError, match=f"not a readable manifest .*{told}") as caught:
+        read_manifest(dataset.path)
+    assert "__init__" not in str(caught.value)
+    assert caught.value.exit_code == 7
+    assert "make the dataset again" in str(caught.value.hint)
