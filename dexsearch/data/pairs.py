@@ -150,37 +150,41 @@ def exposure_of(manifest: Manifest) -> tuple[Exposure, Detector] | None:
 
 
 def inversion_of(manifest: Manifest) -> ExposureInversion:
-    """Return how a dataset's tissue target follows from its input and its bone target.
-
-    Both targets are then thicknesses in cm, and the tissue target is the mean length through soft
-    tissue of a pixel's rays, which is what the inversion computes.
+    """Return how a dataset's tissue target follows from its inputs and its bone target.
 
     Raises:
-        ConfigurationError: if the inputs are no known exposure, if they hold scatter, or if the
-            targets are no thicknesses.
+        ConfigurationError: as `inversion_for`.
     """
     exposed = exposure_of(manifest)
-    advice = (
-        "choose the task joint, bone or tissue, or make the dataset without scatter by "
-        "'data phantom' or 'data ct' with targets basis"
-    )
-    if exposed is None:
-        raise ConfigurationError(
-            "task 'derive' computes tissue from the exposure of the inputs, and this dataset's "
-            "inputs are no simulated exposures",
-            hint=advice,
-        )
-    units = {name: manifest.units.get(name) for name in Task.DERIVE.targets}
-    if set(units.values()) != {"cm"}:
-        raise ConfigurationError(
-            f"task 'derive' computes tissue in cm, and this dataset's targets are in {units!r}",
-            hint=advice,
-        )
+    return inversion_for(None if exposed is None else exposed[0], manifest.units)
+
+
+def inversion_for(exposure: Exposure | None, units: Mapping[str, str]) -> ExposureInversion:
+    """Return how tissue follows from inputs so exposed and bone.
+
+    Where both targets are thicknesses in cm, the tissue target is the mean length of a pixel's
+    rays through soft tissue, which is what the inversion computes.
+
+    Args:
+        exposure: of the inputs; None where they are no simulated exposure.
+        units: of the targets, by name.
+
+    Raises:
+        ConfigurationError: if the exposure is not known or has scatter, or a target is no
+            thickness.
+    """
+    found = ", ".join(f"{name} in {units.get(name)!r}" for name in Task.DERIVE.targets)
     try:
-        return fit_inversion(exposed[0])
+        if exposure is None:
+            raise ValueError("the inputs are no simulated exposures")
+        if {units.get(name) for name in Task.DERIVE.targets} != {"cm"}:
+            raise ValueError(f"the targets are no thicknesses in cm: {found}")
+        return fit_inversion(exposure)
     except ValueError as error:
         raise ConfigurationError(
-            f"task 'derive' cannot invert this dataset's exposure: {error}", hint=advice
+            f"task 'derive' cannot compute tissue from these inputs and bone: {error}",
+            hint="choose the task joint, bone or tissue, or data that 'data phantom' or 'data ct' "
+            "made with targets basis and without scatter",
         ) from None
 
 
