@@ -15,6 +15,7 @@ from dexsearch.cli.best import best
 from dexsearch.cli.data import data_app
 from dexsearch.cli.output import note
 from dexsearch.cli.predict import predict
+from dexsearch.cli.report import report
 from dexsearch.cli.status import status
 from dexsearch.cli.tune import tune
 from dexsearch.errors import DexSearchError, Interrupted
@@ -47,6 +48,7 @@ app.command()(tune)
 app.command()(status)
 app.command()(best)
 app.command()(predict)
+app.command()(report)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dexsearch.figures.study_plots import State
 from dexsearch.figures.theme import Plot, Theme, add_legend, draw_plot, plain, style_axes
@@ -15,6 +16,9 @@ from dexsearch.figures.theme import Plot, Theme, add_legend, draw_plot, plain, s
 _MARKERS: Mapping[State, str] = {"complete": "o", "pruned": "x", "failed": "X", "running": "+"}
 _SPREAD = 0.16
 """Half the width over which trials of one choice are spread, in units of the axis."""
+
+_MANY_FOLD = 30
+"""Above this ratio of its ends a logarithmic axis names powers of ten alone."""
 
 Value = bool | int | float | str
 
@@ -65,7 +69,7 @@ def importance_plot(bars: Sequence[Bar]) -> Plot:
         axes.set_xlim(left=0)
         add_legend(figure, axes, theme, columns=1)
 
-    return draw_plot((6.2, 1.15 + 0.32 * len(bars)), draw)
+    return draw_plot((5.0, 1.15 + 0.32 * len(bars)), draw)
 
 
 def slice_plot(
@@ -93,7 +97,7 @@ def slice_plot(
             axes.set_xticks(range(len(categories)), [plain(str(c))[:14] for c in categories])
             axes.set_xlim(-0.5, len(categories) - 0.5)
         elif log:
-            axes.set_xscale("log")
+            _use_log_scale(axes)
 
     return draw_plot((3.3, 2.6), draw)
 
@@ -116,7 +120,17 @@ def slice_legend(states: Sequence[State], *, max_epoch: int) -> Plot:
         )  # fmt: skip
         add_legend(figure, axes, theme, columns=len(states) + 1)
 
-    return draw_plot((5.2, 0.95), draw)
+    return draw_plot((4.6, 1.0), draw)
+
+
+def _use_log_scale(axes: Axes) -> None:
+    """Label a logarithmic axis with plain numbers, few enough to stand side by side."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    subs = (1.0,) if high / low > _MANY_FOLD else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_point(axes: Axes, x: float, point: SlicePoint, theme: Theme, max_epoch: int) -> None:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dexsearch.figures.theme import Plot, Theme, add_legend, draw_plot, style_axes
 
-_SIZE_INCH = (6.2, 4.1)
+_SIZE_INCH = (5.0, 3.9)
 _LOWEST_PERCENT = 10
 State = Literal["running", "complete", "pruned", "failed"]
 
@@ -54,7 +54,7 @@ def learning_curves_plot(curves: Sequence[TrialCurve], *, best: int | None, ylab
         _set_lower_limit(axes, curves)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         style_axes(axes, theme, xlabel="epoch", ylabel=ylabel)
-        add_legend(figure, axes, theme)
+        add_legend(figure, axes, theme, columns=2)
 
     return draw_plot(_SIZE_INCH, draw)
 
@@ -85,7 +85,7 @@ def budget_plot(points: Sequence[BudgetPoint], *, total_epochs: int, ylabel: str
         style_axes(axes, theme, xlabel="epochs spent by all trials together", ylabel=ylabel)
         add_legend(figure, axes, theme, columns=2)
 
-    return draw_plot((6.2, 3.4), draw)
+    return draw_plot((5.0, 3.1), draw)
 
 
 def _draw_curve(axes: Axes, curve: TrialCurve, theme: Theme, *, is_best: bool) -> None:

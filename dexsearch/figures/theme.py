@@ -7,6 +7,7 @@ page that holds it needs nothing else, and the same numbers give the same bytes.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from dexsearch.figures.canvas import new_figure
 
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9.5,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9.5,

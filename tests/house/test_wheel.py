@@ -15,4 +15,6 @@ def test_the_wheel_contains_spaces_and_tables(tmp_path: Path) -> None:
         assert f"dexsearch/search_spaces/{space.name}" in names
     for table in (ROOT / "dexsearch" / "physics" / "tables").iterdir():
         assert f"dexsearch/physics/tables/{table.name}" in names
+    for part in ("report.html", "report.css", "sort.js"):
+        assert f"dexsearch/report/{part}" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]

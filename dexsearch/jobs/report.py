@@ -1,0 +1,129 @@
+"""The job behind `dexsearch report`: gather everything about a study, write one HTML file."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dexsearch.durable import partial_beside, write_durably
+from dexsearch.errors import ConfigurationError, DexSearchError, EnvironmentFault
+from dexsearch.jobs.report_pictures import open_gallery
+from dexsearch.ledger.log import Event, read_events
+from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, list_studies, study_from_events
+from dexsearch.registry.record import Registry, read_registry
+from dexsearch.wording import printable
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult:
+    """Where the report is and how its verdict reads."""
+
+    study: str
+    file: Path
+    bytes: int
+    verdict: str
+    missing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the path: what a script wants."""
+        return printable(str(self.file))
+
+
+def write_report(
+    workspace: Path, study: str | None, out: Path | None, *, tell: Tell
+) -> ReportResult:
+    """Write the report of a study, also of an unfinished one or one with nothing complete.
+
+    Args:
+        workspace: where studies and registry are.
+        study: its name; the one whose ledger was written last where it is None.
+        out: the file; `<study>-report.html` in the current folder where it is None.
+        tell: is given one line for each thing that could not be shown.
+
+    Raises:
+        ConfigurationError: if there is no such study, or `out` cannot be written.
+        DataError: if the ledger was damaged by more than a torn last line.
+        EnvironmentFault: if the disk refuses.
+    """
+    from dexsearch.jobs.report_contents import gather
+    from dexsearch.report.page import render
+
+    record, events = _read(workspace, study)
+    file = out or Path(f"{record.folder.name}-report.html")
+    _refuse_unwritable(file)
+    registry = _registry(workspace, tell)
+    gallery = open_gallery(record, registry, workspace)
+    contents = gather(record, events, gallery, workspace=workspace, made=_now())
+    for line in contents.pictures.missing:
+        tell(line)
+    text = render(contents)
+    _write(file, text)
+    return ReportResult(
+        study=record.name, file=file, bytes=len(text.encode()),
+        verdict=f"{contents.verdict.winner} {contents.verdict.evidence}",
+        missing=contents.pictures.missing,
+    )  # fmt: skip
+
+
+def _read(workspace: Path, study: str | None) -> tuple[StudyRecord, list[Event]]:
+    names = list_studies(workspace)
+    if not names or (study is not None and study not in names):
+        given = f"no study {study!r}" if study else "no study"
+        raise ConfigurationError(
+            f"{given} in {workspace}; there is {', '.join(names) or 'none yet'}",
+            hint="dexsearch tune --space quickstart.yaml starts one",
+        )
+    folder = workspace / "studies" / (study or names[0])
+    events = read_events(folder / LEDGER_NAME)
+    if not events:
+        raise ConfigurationError(
+            f"study {folder.name!r} has just begun and says nothing yet", hint="try again later"
+        )
+    return study_from_events(events, folder), events
+
+
+def _registry(workspace: Path, tell: Tell) -> Registry:
+    """Read the registry; a damaged one costs the report its pictures, not its existence."""
+    try:
+        return read_registry(workspace)
+    except DexSearchError as error:
+        tell(f"the registry is passed over: {error}")
+        return Registry(workspace, (), {})
+
+
+def _refuse_unwritable(file: Path) -> None:
+    """Refuse a path before the work that goes into its content."""
+    problem = None
+    if file.is_dir():
+        problem = "it is a folder"
+    elif not file.absolute().parent.is_dir():
+        problem = f"there is no folder {str(file.absolute().parent)!r}"
+    elif not os.access(file.absolute().parent, os.W_OK):
+        problem = "its folder cannot be written"
+    if problem:
+        raise ConfigurationError(
+            f"the report cannot be written to {str(file)!r}: {problem}",
+            hint="name a file in a folder that exists: --out report.html",
+        )
+
+
+def _write(file: Path, text: str) -> None:
+    """Write the file whole or not at all."""
+    partial = partial_beside(file.absolute())
+    try:
+        write_durably(partial, text.encode())
+        partial.replace(file.absolute())
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot write the report {str(file)!r}: {error.strerror or error}",
+            hint="check the folder's permissions and the free space",
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M %Z")
