@@ -80,7 +80,13 @@ class PrunerConfig(Config):
 class SamplerConfig(Config):
     """How configurations are proposed."""
 
-    kind: Literal["tpe", "random", "qmc"] = "tpe"
+    kind: Literal["tpe", "random", "qmc", "gp", "cmaes"] = "tpe"
+    """`tpe` learns which values go well together, conditional ones and choices too, also from
+    pruned trials and broken limits. `gp` learns from complete trials, and only the keys that every
+    trial draws; `cmaes` likewise, and only those that are ranges, of which it needs two; the other
+    keys are then drawn by TPE, each by itself, which a search says at its start. `qmc` spreads
+    evenly, a coordinate for every key, `random` independently; neither learns."""
+
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -170,6 +176,19 @@ class SearchSpace(Config):
         return self
 
     @model_validator(mode="after")
+    def _sampler_has_something_to_move(self) -> Self:
+        ranges = [
+            key for key, values in self.search.items()
+            if not isinstance(values, Choice) and self.is_in_every_trial(key)
+        ]  # fmt: skip
+        if self.sampler.kind == "cmaes" and len(ranges) < 2:
+            raise ValueError(
+                "sampler.kind='cmaes' moves ranges that every trial draws and needs two of them, "
+                f"got {', '.join(ranges) or 'none'}; search another range or choose tpe or gp"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _enqueued_values_can_be_drawn(self) -> Self:
         for configuration in self.enqueue:
             for key, value in configuration.items():
@@ -217,6 +236,13 @@ class SearchSpace(Config):
             if not condition.holds_for(value):
                 return False
         return True
+
+    def is_in_every_trial(self, key: str) -> bool:
+        """Tell whether no condition on another searched key decides on a searched key."""
+        return all(
+            condition.key not in self.search and condition.holds_for(self.constant(condition.key))
+            for condition in conditions_of(self.search, key)
+        )
 
     def drawn(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return those of the given parameters whose conditions hold, in the order of drawing."""

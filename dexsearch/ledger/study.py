@@ -7,7 +7,8 @@ Events, in the order in which the driver of a search writes them:
     trial_continued  the trial was handed out again, after an interruption
     epoch            one record of a trial; the first one of a (trial, epoch) counts
     would_prune      the epoch at which the pruner wanted to stop an immune trial
-    trial_ended      complete, pruned or failed; why; where its checkpoint is
+    trial_ended      complete, pruned or failed; why; where its checkpoint is. A trial over a
+                     limit is pruned too, with the kind `limit`: no pruner judged it
 """
 
 from collections.abc import Callable, Iterable
@@ -40,6 +41,8 @@ class TrialRecord:
     """Relative to the study's folder, or absolute where storage is elsewhere."""
     started: float
     ended: float | None
+    n_parameters: int | None = None
+    """Of the generator, where the search limits them."""
 
     @property
     def last_epoch(self) -> int:
@@ -225,4 +228,5 @@ class _Trial:
             checkpoint=ended.get("checkpoint"),
             started=self.started["time"],
             ended=ended.get("time"),
+            n_parameters=self.started.get("parameters"),
         )

@@ -9,13 +9,16 @@ from dexsearch.config.trial import Task, TrialConfig
 from dexsearch.data.pairs import TrainingData, load_training_data
 from dexsearch.data.store import open_dataset
 from dexsearch.search.trial import Assignment, Record
+from dexsearch.training.latency import latency_ms
 from dexsearch.training.loop import train
 
 
 class TrainingTrials:
     """Trains assigned configurations on one dataset, which it loads in the worker."""
 
-    def __init__(self, dataset: Path, *, cpus: int) -> None:
+    def __init__(self, dataset: Path, *, cpus: int, measure_latency: bool = False) -> None:
+        """With `measure_latency`, the record of epoch 1 has the generator's `latency_ms`."""
+        self._measure_latency = measure_latency
         self._dataset = dataset
         self._cpus = cpus
         self._data: dict[Task, TrainingData] = {}
@@ -36,4 +39,8 @@ class TrainingTrials:
             checkpoints=assignment.checkpoints,
         )
         for record in records:
-            yield record.as_dict()
+            values = record.as_dict()
+            if self._measure_latency and record.epoch == 1:
+                height, width = self._data[config.task].validation.input.shape[-2:]
+                values["latency_ms"] = latency_ms(config, (height, width), device)
+            yield values

@@ -1,5 +1,8 @@
 """study.db says what the ledger says, whatever happened to it."""
 
+import json
+import os
+import pickle
 import shutil
 import sqlite3
 import warnings
@@ -15,7 +18,8 @@ from searching import check_study, optuna_trials, search_here, space_with
 
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import LEDGER_NAME, study_from_events
-from dexsearch.search.optuna_study import attached_trial, open_study, replayed
+from dexsearch.search.optuna_study import attached_trial
+from dexsearch.search.study_rebuild import open_study, replayed
 
 
 def delete(database: Path) -> None:
@@ -107,21 +111,93 @@ def test_every_pruner_survives_a_rebuild(kind: str, tmp_path: Path) -> None:
     check_study(tmp_path / "s", trials=13, epochs=9)
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random", "qmc"])
-def test_every_sampler_goes_on_without_repeating_itself(kind: str, tmp_path: Path) -> None:
-    changes = {"sampler": {"kind": kind, "seed": 3}, "pruner": {"kind": "none"}, "epochs": 1}
-    search = {"optimizer.learning_rate": {"float": [1e-4, 1e-2], "log": True}}
-    for folder, steps in (("whole", [5]), ("parts", [2, 5])):
+SAMPLERS = ["tpe", "random", "qmc", "gp", "cmaes"]
+CONDITIONAL = {
+    "optimizer.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+    "generator.depth": {"int": [2, 4]},
+    "loss.adversarial": {"choice": ["lsgan", "none"]},
+    "discriminator.patch_px": {"choice": [1, 16]},
+    "optimizer.discriminator_ratio": {"float": [0.5, 2]},
+    "optimizer.schedule": {"choice": ["constant", "cosine"]},
+    "optimizer.warmup_epochs": {"float": [0, 1], "when": "optimizer.schedule == cosine"},
+}
+
+
+@pytest.mark.parametrize("pruner", ["none", pytest.param("hyperband", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_every_sampler_goes_on_as_if_never_interrupted(
+    kind: str, pruner: str, tmp_path: Path
+) -> None:
+    """Rebuilt from the ledger again and again, it proposes what it would have proposed."""
+    changes = {
+        "sampler": {"kind": kind, "seed": 3}, "pruner": {"kind": pruner, "min_epochs": 1},
+        "epochs": 3, "search": CONDITIONAL, "enqueue": [{"generator.depth": 2}],
+    }  # fmt: skip
+    for folder, steps in (("whole", [24]), ("parts", [1, 2, 9, 16, 24])):
         for trials in steps:
             here = tmp_path / folder / "s"
             (here / "study.db").unlink(missing_ok=True)
-            search_here(here, rising, slots=1, trials=trials, search=search, **changes)  # type: ignore[arg-type]
+            search_here(here, rising, slots=1, trials=trials, **changes)  # type: ignore[arg-type]
     whole, parts = (
-        [trial.params["optimizer.learning_rate"] for trial in optuna_trials(tmp_path / name / "s")]
+        [trial.params for trial in optuna_trials(tmp_path / name / "s")]
         for name in ("whole", "parts")
     )
-    assert len(set(whole)) == 5
+    assert len({params["optimizer.learning_rate"] for params in whole}) == 24
     assert parts == whole
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_under_every_sampler_a_key_is_drawn_exactly_where_its_condition_holds(
+    kind: str, tmp_path: Path
+) -> None:
+    search_here(
+        tmp_path / "s", rising, slots=3, trials=16, epochs=1, search=CONDITIONAL,
+        sampler={"kind": kind}, pruner={"kind": "none"},
+    )  # fmt: skip
+    for trial in optuna_trials(tmp_path / "s"):
+        has_discriminator = trial.params["loss.adversarial"] != "none"
+        assert ("discriminator.patch_px" in trial.params) == has_discriminator
+        assert ("optimizer.discriminator_ratio" in trial.params) == has_discriminator
+        is_cosine = trial.params["optimizer.schedule"] == "cosine"
+        assert ("optimizer.warmup_epochs" in trial.params) == is_cosine
+
+
+def test_what_a_file_says_of_cma_es_is_never_unpickled(tmp_path: Path) -> None:
+    """Optuna unpickles the sampler's state; a copied folder may hold anybody's."""
+    changes = {"sampler": {"kind": "cmaes"}, "pruner": {"kind": "none"}, "epochs": 1,
+               "search": CONDITIONAL}  # fmt: skip
+    folder = tmp_path / "s"
+    search_here(folder, rising, slots=1, trials=12, **changes)  # type: ignore[arg-type]
+    assert any("cma:optimizer:0" in trial.system_attrs for trial in optuna_trials(folder))
+    mark = tmp_path / "unpickled"
+    attack = pickle.dumps(Touching(str(mark))).hex()
+    with sqlite3.connect(folder / "study.db") as connection:
+        connection.execute(
+            "UPDATE trial_system_attributes SET value_json = ? WHERE key = 'cma:optimizer:0'",
+            (json.dumps(attack),),
+        )
+        connection.execute("DELETE FROM trial_system_attributes WHERE key = 'cma:optimizer:1'")
+        changed = connection.execute(
+            "SELECT COUNT(*) FROM trial_system_attributes WHERE value_json = ?",
+            (json.dumps(attack),),
+        ).fetchone()[0]
+    connection.close()
+    assert changed
+    search_here(folder, rising, slots=1, trials=14, **changes)  # type: ignore[arg-type]
+    assert not mark.exists()
+    check_study(folder, trials=14, epochs=1)
+    pickle.loads(bytes.fromhex(attack))
+    assert mark.exists(), "the attack works where anybody unpickles it"
+
+
+class Touching:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return os.mkdir, (self.path,)
 
 
 def test_a_running_trial_is_attached_by_its_private_id(tmp_path: Path) -> None:

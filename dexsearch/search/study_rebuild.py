@@ -1,0 +1,275 @@
+"""The Optuna study of a search: kept in study.db, rebuilt from the ledger where it differs.
+
+The ledger is written first, so study.db can be missing, behind (killed between the two), ahead
+by a trial that was asked for and never handed out, or damaged. In each case the events are
+replayed, pruner included, because pruners keep state of their own in the study.
+
+A pruner changes that state while it answers. So a process that was killed before it wrote the
+answer down leaves a study.db which must not be asked again: it is rebuilt whenever a trial is
+unfinished, and the pruner is asked about an `unjudged` epoch by the driver alone.
+
+CMA-ES keeps its distribution in the study, pickled. What a file has is never unpickled: where it
+is the sampler, study.db is always written anew from the ledger, so that it holds nothing but what
+this process computed.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.distributions import BaseDistribution
+from optuna.pruners import _filter_study
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from dexsearch.config.space import Scalar, SearchSpace
+from dexsearch.ledger.log import Event
+from dexsearch.ledger.study import StudyRecord, TrialRecord
+from dexsearch.search.algorithms import KEEPS_STATE, build_pruner, build_sampler
+from dexsearch.search.limits import excesses
+from dexsearch.search.optuna_study import STATES, OptunaStudy, end_trial
+from dexsearch.search.space import distributions, enqueued_params, suggestion_order
+
+DATABASE_NAME = "study.db"
+_PICKLING = "cmaes"
+
+
+def open_study(
+    folder: Path, record: StudyRecord, events: Sequence[Event], space: SearchSpace
+) -> OptunaStudy:
+    """Open study.db, after rebuilding it where it may not say what the ledger says."""
+    path = folder / DATABASE_NAME
+    is_trusted = space.sampler.kind != _PICKLING and not record.in_state("running")
+    study = _agreeing(path, record, space) if is_trusted else None
+    if study is None:
+        _write_database(path, replayed(record.name, events, space), record)
+        study = _load(_sqlite(path, is_current=True), record.name, space)
+    return OptunaStudy(study, space, unjudged=unjudged_trial(events))
+
+
+def replayed(name: str, events: Sequence[Event], space: SearchSpace) -> optuna.Study:
+    """Replay a ledger into a study in memory, so that pruners find what they stored.
+
+    The pruner is not asked about an epoch without a verdict: that is left to the driver.
+    """
+    study = _load(InMemoryStorage(), name, space)
+    unjudged = unjudged_trial(events)
+    replay = _Replay(OptunaStudy(study, space, unjudged), space)
+    for place, event in enumerate(events):
+        replay.take(event, is_judged=unjudged is None or place < _last_place(events))
+    return study
+
+
+def unjudged_trial(events: Sequence[Event]) -> int | None:
+    """Return the trial whose newest epoch has no verdict, because the process was killed first.
+
+    The driver gives its verdict before it writes anything else, so this can only be the trial of
+    the very last event. (Taking a study up writes `study` events, which say nothing of a trial.)
+    """
+    place = _last_place(events)
+    if place < 0 or events[place]["event"] != "epoch":
+        return None
+    number: int = events[place]["trial"]
+    return number
+
+
+def _last_place(events: Sequence[Event]) -> int:
+    """Return the place of the last event that is about a trial; -1 if there is none."""
+    places = range(len(events) - 1, -1, -1)
+    return next((place for place in places if events[place]["event"] != "study"), -1)
+
+
+class _Replay:
+    """Does to a study, event by event, what the driver did."""
+
+    def __init__(self, study: OptunaStudy, space: SearchSpace) -> None:
+        self._study = study
+        self._space = space
+        self._started: dict[int, Event] = {}
+        self._values: dict[int, dict[int, float]] = {}
+        self._spared: set[int] = set()
+        self._ended: set[int] = set()
+
+    def take(self, event: Event, *, is_judged: bool = True) -> None:
+        number = event.get("trial", -1)
+        if number in self._ended:
+            return
+        match event["event"]:
+            case "trial_started" if number not in self._started:
+                self._start(number, event)
+            case "epoch":
+                self._epoch(number, event["record"], is_judged=is_judged)
+            case "would_prune":
+                self._spared.add(number)
+                self._study.note(number, "would_prune_at", event["epoch"])
+            case "trial_ended":
+                self._end(number, event)
+
+    def _start(self, number: int, event: Event) -> None:
+        study, params = self._study.study, event["params"]
+        all_distributions = distributions(self._space)
+        undrawn = list(params)
+        if self._space.sampler.kind in KEEPS_STATE:
+            undrawn = _before_first_draw(self._space, number, params)
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.RUNNING,
+                params={key: params[key] for key in undrawn},
+                distributions={key: all_distributions[key] for key in undrawn},
+            )
+        )
+        if len(undrawn) < len(params):
+            _advance_sampler(study, self._space, number)
+            _add_params(study, number, params, all_distributions)
+        self._study.attach(number)
+        self._study.note(number, "immune", event["immune"])
+        self._study.constrain(
+            number, excesses(self._space.limits, n_parameters=event.get("parameters"))
+        )
+        self._started[number] = event
+        self._values[number] = {}
+
+    def _epoch(self, number: int, record: Event, *, is_judged: bool) -> None:
+        epoch, value = record["epoch"], record[self._space.objective]
+        if epoch in self._values[number]:
+            return
+        self._values[number][epoch] = value
+        if epoch == 1:
+            self._study.constrain(
+                number, excesses(self._space.limits, latency_ms=record.get("latency_ms"))
+            )
+        if number not in self._spared:
+            self._study.report(number, epoch, value)
+            if is_judged and epoch < self._space.epochs:
+                self._study.should_prune(number)
+
+    def _end(self, number: int, event: Event) -> None:
+        values = self._values[number]
+        end_trial(
+            self._study, number, event["state"], values,
+            failure=event.get("reason"), spared=number in self._spared,
+        )  # fmt: skip
+        self._ended.add(number)
+
+
+def _before_first_draw(space: SearchSpace, number: int, params: Mapping[str, Scalar]) -> list[str]:
+    """Return the keys that a trial had when it first asked its sampler; all if it never did."""
+    enqueued = enqueued_params(space, number) or {}
+    all_distributions = distributions(space)
+    keys = [key for key in suggestion_order(space) if key in params]
+    drawn = (
+        place
+        for place, key in enumerate(keys)
+        if key not in enqueued and not all_distributions[key].single()
+    )
+    return keys[: next(drawn, len(keys))]
+
+
+def _advance_sampler(study: optuna.Study, space: SearchSpace, number: int) -> None:
+    """Let a sampler store in a rebuilt study what it stored when it proposed a trial.
+
+    That follows from the trials at the time of the draw, and so must find the trial at hand as it
+    was then. Hyperband shows a sampler the trials of the same bracket only.
+    """
+    sampler = build_sampler(space.sampler, number, space)
+    frozen = study.get_trials(deepcopy=False)[number]
+    seen = _filter_study(study, frozen)
+    sampler.sample_relative(seen, frozen, sampler.infer_relative_search_space(seen, frozen))
+
+
+def _add_params(
+    study: optuna.Study, number: int, params: Mapping[str, Scalar],
+    known: Mapping[str, BaseDistribution],
+) -> None:  # fmt: skip
+    """Give a running trial the parameters that it lacks."""
+    frozen = study.get_trials(deepcopy=False)[number]
+    for key in [key for key in params if key not in frozen.params]:
+        value = known[key].to_internal_repr(params[key])
+        study._storage.set_trial_param(frozen._trial_id, key, value, known[key])
+
+
+def _agreeing(path: Path, record: StudyRecord, space: SearchSpace) -> optuna.Study | None:
+    """Return the study in a database if it says what the ledger says."""
+    if not path.exists():
+        return None
+    try:
+        study = _load(_sqlite(path), record.name, space)
+        found = study.get_trials(deepcopy=False)
+    except (SQLAlchemyError, sqlite3.Error, ValueError, KeyError, RuntimeError):
+        return None
+    agrees = len(found) == len(record.trials) and all(
+        _same(frozen, trial, record.objective)
+        for frozen, trial in zip(found, record.trials, strict=True)
+    )
+    return study if agrees else None
+
+
+def _same(frozen: FrozenTrial, trial: TrialRecord, objective: str) -> bool:
+    values = {epoch: record[objective] for epoch, record in trial.epochs.items()}
+    return (
+        frozen.number == trial.number
+        and frozen.state == STATES[trial.state]
+        and frozen.params == trial.params
+        and frozen.intermediate_values == values
+        and frozen.user_attrs.get("would_prune_at") == trial.would_prune_at
+    )
+
+
+def _write_database(path: Path, source: optuna.Study, record: StudyRecord) -> None:
+    """Write a study in memory to a database, under its name only when it is whole."""
+    partial = path.with_name(path.name + ".partial")
+    for leftover in (partial, partial.with_name(partial.name + "-journal")):
+        leftover.unlink(missing_ok=True)
+    storage = _sqlite(partial)
+    copy = optuna.create_study(
+        storage=storage, study_name=source.study_name, directions=source.directions
+    )
+    for frozen, trial in zip(source.get_trials(), record.trials, strict=True):
+        frozen.datetime_start = datetime.fromtimestamp(trial.started)
+        if trial.ended is not None:
+            frozen.datetime_complete = datetime.fromtimestamp(trial.ended)
+        copy.add_trial(frozen)
+    for key, value in source._storage.get_study_system_attrs(source._study_id).items():
+        storage.set_study_system_attr(copy._study_id, key, value)
+    storage.remove_session()
+    storage.engine.dispose()
+    with contextlib.suppress(FileNotFoundError):
+        path.with_name(path.name + "-journal").unlink()
+    partial.replace(path)
+
+
+def _load(storage: BaseStorage, name: str, space: SearchSpace) -> optuna.Study:
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=build_sampler(space.sampler, 0, space),
+        pruner=build_pruner(space.pruner, epochs=space.epochs),
+    )
+
+
+def _sqlite(path: Path, *, is_current: bool = False) -> RDBStorage:
+    """Open a database without waiting for the disk at each commit.
+
+    A killed process loses nothing by that; after a power cut the ledger, which does wait, has
+    what the database lacks. One that this process has written `is_current` and is not checked.
+    """
+    storage = RDBStorage(
+        f"sqlite:///{path}",
+        engine_kwargs={"connect_args": {"timeout": 60}},
+        skip_compatibility_check=is_current,
+        skip_table_creation=is_current,
+    )
+    sqlalchemy.event.listen(storage.engine, "connect", _do_not_wait_for_disk)
+    storage.engine.dispose()
+    return storage
+
+
+def _do_not_wait_for_disk(connection: sqlite3.Connection, record: object) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
