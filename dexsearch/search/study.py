@@ -13,13 +13,11 @@ from dexsearch.config.space import SearchSpace
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
 from dexsearch.search.algorithms import sampler_note
-from dexsearch.search.algorithms import sampler_note
 from dexsearch.search.cluster import checkpoint_folder, prepare_environment
 from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.driver import Backend, StudyDriver
 from dexsearch.search.progress import Progress, progress_for
 from dexsearch.search.signals import StopOnSignals
-from dexsearch.search.study_rebuild import open_study
 from dexsearch.search.study_rebuild import open_study
 from dexsearch.training.metrics import METRIC_DEFINITION
 
@@ -91,8 +89,6 @@ def run_study(
         events = _opened_events(log, request, folder)
         record = study_from_events(events, folder)
         display.opened(record, trials=space.trials, epochs=space.epochs)
-        if (note := sampler_note(space)) is not None:
-            display.message(note)
         if (note := sampler_note(space)) is not None:
             display.message(note)
         driver = StudyDriver(
