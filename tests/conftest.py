@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from dexsearch.data.store import Dataset
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data in {folder}; set DEXSEARCH_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def exposed_cohort(tmp_path_factory: pytest.TempPathFactory) -> "Dataset":
+    """Three phantoms, three views each of 32 px: simulated exposures at 120 kVp, read only."""
+    from dexsearch.config.data import PhantomDataConfig
+    from dexsearch.data.generate import generate_phantom
+
+    config = PhantomDataConfig(subjects=3, poses=3, size_px=32, seed=7)
+    return generate_phantom(tmp_path_factory.mktemp("exposed") / "cohort", config, map_tasks=map)
