@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from dexsearch.cli.options import DEFAULT_WORKSPACE, FormatOption, OutputFormat, WorkspaceOption
+from dexsearch.cli.options import (
+    DEFAULT_WORKSPACE,
+    FormatOption,
+    OutputFormat,
+    WorkspaceOption,
+    parse_time,
+)
 from dexsearch.cli.output import note, print_result, progress_bar
 
 
@@ -28,7 +34,15 @@ def tune(
     storage: Annotated[
         Path | None, typer.Option(help="Folder of checkpoints that every node sees.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    time: Annotated[
+        float | None,
+        typer.Option(
+            parser=parse_time, metavar="90m|2h", help="Stop after this time; continue later."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print plan, probed speed and expected time; stop.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
@@ -36,14 +50,16 @@ def tune(
 
     Example: dexsearch tune --space quickstart.yaml
     """
+    from dexsearch.jobs.forecast import forecast
     from dexsearch.jobs.plan import plan_search
     from dexsearch.jobs.tune import run_search
 
     plan = plan_search(
         space, workspace=workspace, trials=trials, epochs=epochs, study=study,
         storage=storage, address=address,
+        time_s=time,
     )  # fmt: skip
     if dry_run:
-        print_result(plan, output_format)
+        print_result(forecast(plan, tell=note), output_format)
     else:
         print_result(run_search(plan, tell=note, progress=progress_bar), output_format)

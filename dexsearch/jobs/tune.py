@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from dexsearch.errors import EnvironmentFault, Interrupted, SearchFailed, Terminated
 from dexsearch.jobs.plan import SearchPlan
 from dexsearch.jobs.status import summarise
 from dexsearch.ledger.study import StudyRecord
-from dexsearch.wording import workspace_flag
+from dexsearch.search.audit import Audit, audit
+from dexsearch.wording import duration, workspace_flag
 
 if TYPE_CHECKING:
     from dexsearch.data.store import Dataset
@@ -29,10 +30,17 @@ class TuneResult:
     best_trial: int | None
     best_value: float | None
     objective: str
-    audit: str
+    audit: Audit
     registered: tuple[str, ...]
     pictures: str | None
+    stopped: str | None
+    """Why the search stopped before its last trial; None if it did not."""
     next: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--format json` prints."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**told, "audit": self.audit.as_json(), "audit_text": str(self.audit)}
 
     def __str__(self) -> str:
         """Return the text for people."""
@@ -40,10 +48,12 @@ class TuneResult:
         lines = [f"study {self.study}: {counts}"]
         if self.best_value is not None:
             lines.append(f"best: trial {self.best_trial}, {self.objective} {self.best_value:.4f}")
-        lines.append(self.audit)
+        lines.append(str(self.audit))
         lines.append(f"registered: {', '.join(self.registered) or 'nothing'}")
         if self.pictures:
             lines.append(f"pictures: {self.pictures}")
+        if self.stopped:
+            lines.append(self.stopped)
         lines += [f"next: {command}" for command in self.next]
         return "\n".join(lines)
 
@@ -77,14 +87,16 @@ def run_search(plan: SearchPlan, *, tell: Tell, progress: ProgressBar) -> TuneRe
         size_px=plan.size_px,
         storage=plan.storage,
         address=plan.address,
+        time_s=plan.time_s,
     )
     if outcome.at_once:
         raise _interruption(outcome)
     registered = _register(plan, outcome.record, dataset, tell)
     if outcome.interrupted is not None:
         raise _interruption(outcome)
-    _refuse_failures(outcome.record)
-    return _result(plan, outcome.record, registered)
+    stopped = _out_of_time(plan, outcome)
+    _refuse_failures(outcome.record, stopped)
+    return _result(plan, outcome.record, registered, stopped)
 
 
 def _dataset(plan: SearchPlan, tell: Tell, progress: ProgressBar) -> "Dataset":
@@ -107,10 +119,14 @@ def _register(
 ) -> "tuple[Registration, ...]":
     from dexsearch.jobs.register import register_study
     from dexsearch.registry.mirror import sync_workspace
+    from dexsearch.registry.store import keep_audit
 
     if record.ranking():
         tell("registering the best complete trials, with pictures and baselines")
     versions = register_study(plan.workspace, record, dataset, n=plan.space.n_register, tell=tell)
+    if record.trials:
+        found = audit(record)
+        keep_audit(plan.workspace, record, found.as_json(), str(found))
     tell("bringing MLflow up to the ledgers")
     try:
         sync_workspace(plan.workspace, tell)
@@ -120,10 +136,11 @@ def _register(
 
 
 def _result(
-    plan: SearchPlan, record: StudyRecord, registered: "tuple[Registration, ...]"
+    plan: SearchPlan,
+    record: StudyRecord,
+    registered: "tuple[Registration, ...]",
+    stopped: str | None,
 ) -> TuneResult:
-    from dexsearch.search.audit import audit
-
     status = summarise(record)
     pictures = plan.workspace / registered[0].package / "pictures" if registered else None
     return TuneResult(
@@ -132,9 +149,10 @@ def _result(
         best_trial=status.best_trial,
         best_value=status.best_value,
         objective=record.objective,
-        audit=str(audit(record)),
+        audit=status.audit,
         registered=tuple(f"{version.name}/{version.version}" for version in registered),
         pictures=str(pictures) if pictures else None,
+        stopped=stopped,
         next=(f"dexsearch best{workspace_flag(plan.workspace)}",),
     )
 
@@ -149,7 +167,19 @@ def _interruption(outcome: "StudyOutcome") -> Interrupted:
     )
 
 
-def _refuse_failures(record: StudyRecord) -> None:
+def _out_of_time(plan: SearchPlan, outcome: "StudyOutcome") -> str | None:
+    """Say that the search stopped because its time was over, if that is so."""
+    if not outcome.out_of_time or plan.time_s is None:
+        return None
+    record = outcome.record
+    unfinished = len(record.in_state("running")) + max(0, plan.space.trials - len(record.trials))
+    return (
+        f"stopped after {duration(plan.time_s)} as asked: {unfinished} trials unfinished; "
+        "the same command continues"
+    )
+
+
+def _refuse_failures(record: StudyRecord, stopped: str | None) -> None:
     """Raise SearchFailed if no trial is complete, or if more failed than not."""
     failed = record.in_state("failed")
     n_complete = len(record.ranking())
@@ -159,5 +189,7 @@ def _refuse_failures(record: StudyRecord) -> None:
     raise SearchFailed(
         f"study {record.name!r} ended with {n_complete} complete, "
         f"{len(record.in_state('pruned'))} pruned and {len(failed)} failed trials{reason}",
-        hint=f"the ledger has each reason: {record.folder / 'ledger.jsonl'}",
+        hint=stopped
+        if stopped and not failed
+        else f"the ledger has each reason: {record.folder / 'ledger.jsonl'}",
     )

@@ -1,0 +1,220 @@
+"""What `tune --dry-run` tells: how large the search is, and how long it will take here.
+
+Parameters, memory and cost are computed for configurations drawn at random from the space; the
+cheapest, the median and the dearest of them by arithmetic are timed, and the others' seconds are
+read off between these. Nothing is written.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from dexsearch.config.space import SearchSpace
+from dexsearch.config.trial import TrialConfig
+from dexsearch.errors import ConfigurationError
+from dexsearch.jobs.plan import SearchPlan
+from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
+from dexsearch.jobs.pruning_model import expected_length
+from dexsearch.jobs.space_size import continuous_keys, draw_configurations, n_configurations
+from dexsearch.wording import duration
+
+N_DRAWN = 128
+_LABELS = ("cheapest", "median", "dearest")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedSpeed:
+    """One configuration that was timed, alone on this machine."""
+
+    label: str
+    """`cheapest`, `median` or `dearest` of those drawn, by the arithmetic of a step."""
+    multiply_adds: int
+    """Of a training step, for one image."""
+    seconds_per_epoch: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The size of a search and the time that it is expected to take on this machine."""
+
+    plan: SearchPlan
+    n_configurations: int | None
+    """None where continuous keys make them endless."""
+    n_continuous: int
+    parameters: tuple[int, int]
+    """Fewest and most of a generator, among the configurations drawn."""
+    memory_bytes: tuple[int, int]
+    """Least and most that training is estimated to hold."""
+    device: str
+    probes: tuple[ProbedSpeed, ...]
+    seconds_per_epoch: float
+    """Mean over the configurations drawn."""
+    at_once: int
+    """Trials that run at once on this machine."""
+    epochs_unpruned: int
+    epochs_expected: float
+    pruning_model: str
+
+    @property
+    def hours_unpruned(self) -> float:
+        """Hours if every trial trained to its end."""
+        return self._hours(self.epochs_unpruned)
+
+    @property
+    def hours_expected(self) -> float:
+        """Hours with the pruner's expected savings."""
+        return self._hours(self.epochs_expected)
+
+    def _hours(self, epochs: float) -> float:
+        return epochs * self.seconds_per_epoch / self.at_once / 3600
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan's keys, and the rest below `forecast`."""
+        told = {
+            name: getattr(self, name)
+            for name in (
+                "n_configurations", "n_continuous", "parameters", "memory_bytes", "device",
+                "seconds_per_epoch", "at_once", "epochs_unpruned", "epochs_expected",
+                "pruning_model", "hours_unpruned", "hours_expected",
+            )
+        }  # fmt: skip
+        probes = [asdict(probe) for probe in self.probes]
+        return {**self.plan.as_json(), "forecast": {**told, "probes": probes}}
+
+    def __str__(self) -> str:
+        """Return the text for people."""
+        count = self.n_configurations
+        many = f"infinite: {self.n_continuous} continuous" if count is None else f"{count:,}"
+        fewest, most = self.parameters
+        least, largest = (size / 2**20 for size in self.memory_bytes)
+        speeds = ", ".join(f"{p.seconds_per_epoch:.3g} s ({p.label})" for p in self.probes)
+        saved = 1 - self.epochs_expected / self.epochs_unpruned
+        return "\n".join(
+            [
+                str(self.plan),
+                f"configurations: {many}",
+                f"generator: {fewest:,} to {most:,} parameters",
+                f"memory of a trial on {self.device}: {least:,.0f} to {largest:,.0f} MiB, "
+                "estimated",
+                f"an epoch, measured: {speeds}; {self.seconds_per_epoch:.3g} s on average",
+                f"time: about {duration(3600 * self.hours_expected)} with {self.at_once} at once "
+                f"({duration(3600 * self.hours_unpruned)} without pruning)",
+                f"pruning: expected to save {saved:.0%} of {self.epochs_unpruned:,} epochs, if "
+                f"{self.pruning_model}",
+            ]
+        )
+
+
+def forecast(plan: SearchPlan, *, tell: Callable[[str], None]) -> Forecast:
+    """Draw configurations, time three of them and say what the search will take.
+
+    Takes some seconds; longer where one batch of the dearest configuration does.
+
+    Args:
+        plan: from `plan_search`.
+        tell: is given a line before each measurement.
+
+    Raises:
+        ConfigurationError: if no configuration of the space can be run.
+        EnvironmentFault: if a timed configuration does not fit into memory.
+    """
+    import torch
+
+    from dexsearch.models.counting import n_generator_parameters
+    from dexsearch.training.memory import training_memory_bytes
+
+    space, images = plan.space, image_counts(plan)
+    drawn = _drawn(space)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    sizes = [n_generator_parameters(config) for config in drawn]
+    n_images = images.train + images.validation
+    memory = [
+        training_memory_bytes(config, plan.size_px, n_images=n_images, device_type=device)
+        for config in drawn
+    ]
+    probes, mean = _timed(drawn, plan, images, tell)
+    length = expected_length(space.pruner, epochs=space.epochs)
+    return Forecast(
+        plan=plan,
+        n_configurations=n_configurations(space),
+        n_continuous=len(continuous_keys(space)),
+        parameters=(min(sizes), max(sizes)),
+        memory_bytes=(min(memory), max(memory)),
+        device=device,
+        probes=probes,
+        seconds_per_epoch=mean,
+        at_once=_at_once(space, max(memory)),
+        epochs_unpruned=space.trials * space.epochs,
+        epochs_expected=space.trials * length.epochs,
+        pruning_model=length.model,
+    )
+
+
+def image_counts(plan: SearchPlan) -> ImageCounts:
+    """Return how many images a trial looks at; of data not made yet by the usual shares."""
+    from dexsearch.data.splits import FRACTIONS
+    from dexsearch.data.store import open_dataset
+    from dexsearch.physics.poses import xray_gan_poses
+
+    phantom = plan.space.data.phantom
+    if phantom is None or not plan.made_on_start:
+        images = open_dataset(plan.dataset).manifest.images
+        return ImageCounts(len(images["train"]), len(images["validation"]))
+    n_poses = phantom.poses if isinstance(phantom.poses, int) else len(xray_gan_poses())
+    train, validation = (max(1, round(share * phantom.subjects)) for share in FRACTIONS[:2])
+    return ImageCounts(train * n_poses, validation * n_poses)
+
+
+def _drawn(space: SearchSpace) -> tuple[TrialConfig, ...]:
+    found = draw_configurations(space, N_DRAWN, seed=space.sampler.seed)
+    if not found:
+        raise ConfigurationError(
+            f"none of {N_DRAWN} configurations drawn from the space can be run; its values "
+            "contradict each other in every combination that was drawn"
+        )
+    return found
+
+
+def _timed(
+    drawn: tuple[TrialConfig, ...],
+    plan: SearchPlan,
+    images: ImageCounts,
+    tell: Callable[[str], None],
+) -> tuple[tuple[ProbedSpeed, ...], float]:
+    """Time the cheapest, the median and the dearest; return them and the mean over all."""
+    import numpy as np
+
+    from dexsearch.models.cost import step_multiply_adds
+
+    costs = [step_multiply_adds(config, plan.size_px) for config in drawn]
+    ordered = sorted(range(len(drawn)), key=lambda index: costs[index])
+    chosen = {
+        costs[ordered[place]]: (label, ordered[place])
+        for label, place in zip(_LABELS, (0, len(ordered) // 2, -1), strict=True)
+    }
+    probes = []
+    for cost, (label, index) in sorted(chosen.items()):
+        tell(f"measuring an epoch of the {label} configuration")
+        seconds = seconds_per_epoch(
+            drawn[index], plan.size_px, images, cpus=plan.space.resources.cpus
+        )
+        probes.append(ProbedSpeed(label, cost, seconds))
+    known = [probe.multiply_adds for probe in probes]
+    seconds_of = np.interp(costs, known, [probe.seconds_per_epoch for probe in probes])
+    return tuple(probes), fmean(seconds_of.tolist())
+
+
+def _at_once(space: SearchSpace, largest_bytes: int) -> int:
+    """Return how many trials run at once on this machine."""
+    import torch
+
+    slots = (os.cpu_count() or 1) // space.resources.cpus
+    gpus = space.resources.gpus
+    if torch.cuda.is_available() and gpus != 0:
+        n_gpus = torch.cuda.device_count()
+        free = torch.cuda.mem_get_info()[0]
+        share = 1 / max(1, free // largest_bytes) if gpus == "auto" else float(gpus)
+        slots = min(slots, int(n_gpus / share))
+    return max(1, min(slots, max(2, space.trials // 3), space.trials))

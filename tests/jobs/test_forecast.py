@@ -1,0 +1,97 @@
+"""What a dry run tells, with the training loop really timed on tiny networks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dexsearch.errors import ConfigurationError
+from dexsearch.jobs.forecast import Forecast, forecast, image_counts
+from dexsearch.jobs.plan import SearchPlan, plan_search
+from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
+
+HEAD = """\
+task: derive
+data:
+  phantom: {subjects: 20, poses: 2, size_px: 32}
+trials: 9
+epochs: 9
+pruner: {kind: successive_halving, min_epochs: 3, reduction: 3, immune_every: 0}
+fixed: {batch_size: 4, discriminator.patch_px: 1, exposure.resample: true}
+"""
+SEARCH = """\
+search:
+  generator.depth: {int: [1, 2]}
+  generator.width: {choice: [2, 4]}
+  loss.adversarial: {choice: [none, lsgan]}
+  discriminator.width: {choice: [2, 4]}
+"""
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dexsearch.jobs.probe.BUDGET_S", 0.05)
+
+
+def planned(folder: Path, text: str) -> SearchPlan:
+    (folder / "mine.yaml").write_text(text)
+    return plan_search(str(folder / "mine.yaml"), workspace=folder / "workspace")
+
+
+def test_a_forecast_counts_measures_and_writes_nothing(tmp_path: Path, brief: None) -> None:
+    told: list[str] = []
+    found = forecast(planned(tmp_path, HEAD + SEARCH), tell=told.append)
+    assert (found.n_configurations, found.n_continuous) == (2 * 2 * (1 + 2), 0)
+    assert 0 < found.parameters[0] < found.parameters[1]
+    assert 0 < found.memory_bytes[0] <= found.memory_bytes[1]
+    assert [probe.label for probe in found.probes] == ["cheapest", "median", "dearest"]
+    assert all(probe.seconds_per_epoch > 0 for probe in found.probes)
+    seconds = [probe.seconds_per_epoch for probe in found.probes]
+    assert min(seconds) <= found.seconds_per_epoch <= max(seconds)
+    assert (found.epochs_unpruned, found.epochs_expected) == (81, pytest.approx(9 * (3 + 6 / 3)))
+    assert told == [f"measuring an epoch of the {p.label} configuration" for p in found.probes]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_json_keeps_the_plan_and_adds_the_forecast(tmp_path: Path, brief: None) -> None:
+    found = forecast(planned(tmp_path, HEAD + SEARCH), tell=lambda _: None)
+    shown = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert shown["study"] == "mine"
+    assert shown["forecast"]["n_configurations"] == 12
+    assert shown["forecast"]["probes"][0]["label"] == "cheapest"
+    assert shown["forecast"]["hours_expected"] == pytest.approx(found.hours_expected)
+
+
+def test_the_text_of_a_known_forecast(tmp_path: Path, brief: None) -> None:
+    endless = SEARCH + "  optimizer.learning_rate: {float: [1e-4, 1e-2], log: true}\n"
+    found = forecast(planned(tmp_path, HEAD + endless), tell=lambda _: None)
+    known: Forecast = replace(found, seconds_per_epoch=40.0, at_once=3, parameters=(90, 12345))
+    text = str(known)
+    assert "configurations: infinite: 1 continuous" in text
+    assert "generator: 90 to 12,345 parameters" in text
+    assert "time: about 10 min with 3 at once (18 min without pruning)" in text
+    assert "expected to save 44% of 81 epochs, if one trial in 3 survives each rung" in text
+    assert "discriminator.width: one of 2, 4, when loss.adversarial != none" in text
+
+
+def test_one_configuration_is_timed_once(tmp_path: Path, brief: None) -> None:
+    found = forecast(planned(tmp_path, HEAD), tell=lambda _: None)
+    assert (found.n_configurations, len(found.probes)) == (1, 1)
+
+
+def test_an_epoch_is_scaled_to_all_images(tmp_path: Path, brief: None) -> None:
+    plan = planned(tmp_path, HEAD)
+    assert image_counts(plan) == ImageCounts(24, 6)
+    config = plan.space.config_for({}, seed=0)
+    few = seconds_per_epoch(config, (32, 32), ImageCounts(8, 2), cpus=1)
+    many = seconds_per_epoch(config, (32, 32), ImageCounts(8000, 2000), cpus=1)
+    assert many > 50 * few
+
+
+def test_a_space_of_which_nothing_can_run_is_refused(tmp_path: Path) -> None:
+    plan = planned(tmp_path, HEAD)
+    fixed = {**plan.space.fixed, "loss.adversarial": "none", "loss.l1_weight": 0.0}
+    broken = replace(plan, space=plan.space.model_copy(update={"fixed": fixed}))
+    with pytest.raises(ConfigurationError, match="can be run"):
+        forecast(broken, tell=lambda _: None)
