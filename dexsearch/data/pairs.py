@@ -17,6 +17,7 @@ from torch import Tensor
 from dexsearch.config.trial import Task
 from dexsearch.data.manifest import Manifest
 from dexsearch.data.store import Dataset, Subset
+from dexsearch.data.tumours import Tumours, tumours_of
 from dexsearch.errors import ConfigurationError
 from dexsearch.physics.detector import Exposure
 from dexsearch.physics.geometry import Detector
@@ -66,6 +67,8 @@ class Pairs:
     mask: Bool[Tensor, "N 1 H W"]
     path_lengths: DevicePathLengths | None = None
     """What fresh exposures are made from; None where the dataset has none."""
+    tumours: Tumours | None = None
+    """Where known tumours lie; None where no image has one."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -87,6 +90,7 @@ class TrainingData:
         digest: identity of the dataset.
         exposure: how the inputs were exposed, and on what; None where they were not simulated.
         inversion: computes tissue from the inputs and bone; None where no head needs it.
+        pixel_mm: pixel spacing at the isocentre; None where it is not known.
     """
 
     train: Pairs
@@ -98,6 +102,7 @@ class TrainingData:
     digest: str
     exposure: tuple[Exposure, Detector] | None = None
     inversion: ExposureInversion | None = None
+    pixel_mm: float | None = None
 
 
 def load_pairs(
@@ -114,6 +119,7 @@ def load_pairs(
         path_lengths=None
         if lengths is None
         else DevicePathLengths(*lengths, device, edges=dataset.edges(subset)),
+        tumours=_tumours(dataset.manifest, subset, device),
     )
 
 
@@ -134,6 +140,7 @@ def load_training_data(dataset: Dataset, task: Task, device: torch.device) -> Tr
         digest=manifest.digest,
         exposure=exposure_of(manifest),
         inversion=inversion_of(manifest) if task is Task.DERIVE else None,
+        pixel_mm=manifest.pixel_mm,
     )
 
 
@@ -186,6 +193,15 @@ def inversion_for(exposure: Exposure | None, units: Mapping[str, str]) -> Exposu
             hint="choose the task joint, bone or tissue, or data that 'data phantom' or 'data ct' "
             "made with targets basis and without scatter",
         ) from None
+
+
+def _tumours(manifest: Manifest, subset: Subset, device: torch.device) -> Tumours | None:
+    """Return the tumours of a subset; None where none is known."""
+    infos = manifest.images[subset]
+    if manifest.pixel_mm is None or all(info.tumour is None for info in infos):
+        return None
+    geometry = (manifest.source.get("detector") or {}).get("geometry", "parallel")
+    return tumours_of(infos, pixel_mm=manifest.pixel_mm, geometry=geometry, device=device)
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
@@ -178,7 +178,7 @@ class _Packer:
             size_px=manifest.size_px,
             pixel_mm=manifest.pixel_mm,
             metric=self.study.metric,
-            scores={name: last.get(name) for name in SCORES},
+            scores={name: last.get(name) for name in SCORES} | _quality(last),
             baselines=self._baseline_scores(task.targets),
             inversion=self._inversion(task),
             libraries={
@@ -204,6 +204,11 @@ class _Packer:
             method: {target: scores[target] for target in targets}
             for method, scores in self._baselines.items()
         }
+
+
+def _quality(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return what `training.quality` says of the final epoch; nothing in earlier ledgers."""
+    return {f"quality_{name}": value for name, value in (record.get("quality") or {}).items()}
 
 
 def _count_parameters(config: Any, n_targets: int) -> int:  # noqa: ANN401

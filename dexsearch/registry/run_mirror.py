@@ -159,7 +159,10 @@ def _begun(study: StudyRecord) -> str:
 
 
 def _epoch_points(trial: TrialRecord) -> list[Point]:
-    """Return every finite value of every epoch, timed by the seconds that epochs took."""
+    """Return every finite value of every epoch, timed by the seconds that epochs took.
+
+    The final epoch's `quality` follows its own values, as `quality_NAME`.
+    """
     points = []
     seconds = 0.0
     for epoch, record in sorted(trial.epochs.items()):
@@ -167,10 +170,15 @@ def _epoch_points(trial: TrialRecord) -> list[Point]:
         at = _ms(trial.started + seconds)
         points += [
             Point(key, float(value), at, epoch)
-            for key, value in record.items()
+            for key, value in (*record.items(), *_quality(record))
             if key != "epoch" and isinstance(value, int | float) and math.isfinite(value)
         ]
     return points
+
+
+def _quality(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the image-quality scores of an epoch; nothing in earlier ledgers."""
+    return [(f"quality_{name}", value) for name, value in (record.get("quality") or {}).items()]
 
 
 def _best_so_far(study: StudyRecord) -> list[Point]:

@@ -11,6 +11,7 @@ stored curve once more, then the epochs that are missing, bit for bit as if neve
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.networks import Networks
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.out_of_memory import TrainingOutOfMemory, naming_memory
+from dexsearch.training.quality import QualityScorer
 from dexsearch.training.record import EpochRecord, TrainingDiverged
 from dexsearch.training.restore import restore_networks, tensors_of
 from dexsearch.training.schedule import check_length, length_that_matters, rate_factor
@@ -127,7 +129,10 @@ class _Run:
         depth = config.generator.depth
         self.networks = Networks(config, device=device)
         head = build_head(config.task, self.normalization, data.inversion)
-        self.validator = Validator(data.validation, self.normalization, depth=depth, head=head)
+        quality = QualityScorer(data.validation, targets=data.targets, pixel_mm=data.pixel_mm)
+        self.validator = Validator(
+            data.validation, self.normalization, depth=depth, head=head, quality=quality
+        )
         inputs = self.normalization.normalize_input(data.train.input)
         targets = self.normalization.from_physical(data.train.target)
         start_from_affine(self.networks.generator, inputs, targets, data.train.mask)
@@ -173,7 +178,11 @@ class _Run:
                 "choose another folder for checkpoints"
             )
         restore_networks(self.networks, checkpoint)
-        self.curve = list(state.curve)
+        # A shorter run's final epoch is none any more: the curve equals an uninterrupted one.
+        self.curve = [
+            record if record.epoch == self.epochs else replace(record, quality=None)
+            for record in state.curve
+        ]
 
     def state(self) -> RunState:
         """Return what a checkpoint says of the run beside its tensors."""
@@ -192,7 +201,9 @@ class _Run:
         l1, generator, discriminator = self._mean_losses(epoch).tolist()
         _check_finite(epoch, {"L1": l1, "generator": generator, "discriminator": discriminator})
         with naming_memory(epoch, "validation"):
-            scores = self.validator.score(self.networks.average.network)
+            scores = self.validator.score(
+                self.networks.average.network, final=epoch == self.epochs
+            )
         by_target = dict(zip(self.config.task.targets, scores.ssim, strict=True))
         record = EpochRecord(
             epoch=epoch,
@@ -206,6 +217,7 @@ class _Run:
             loss_generator=generator,
             loss_discriminator=None if self.networks.adversary is None else discriminator,
             seconds=time.perf_counter() - started,
+            quality=scores.quality,
         )
         _check_scores(epoch, scores)
         self.curve.append(record)

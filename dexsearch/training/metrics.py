@@ -98,7 +98,7 @@ def ssim_map(
         )
     scale = _range_per_target(data_range, truth)
     step = _images_at_once(truth)
-    pairs = zip(prediction.split(step), truth.split(step), strict=True)
+    pairs = zip(torch.split(prediction, step), torch.split(truth, step), strict=True)
     return torch.cat([_ssim_map(x, y, scale) for x, y in pairs])
 
 

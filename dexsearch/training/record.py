@@ -1,7 +1,7 @@
 """What one epoch of training reports, and how a run that went numerically wrong says so."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 
@@ -42,14 +42,18 @@ class EpochRecord:
     seconds: float
     """Wall-clock time of training and validating this epoch."""
 
+    quality: dict[str, float] | None = None
+    """Scores of the final epoch, see `training.quality`; None in every other."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` takes them back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EpochRecord":
-        """Rebuild from `as_dict`."""
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        """Rebuild from `as_dict`; records of earlier versions have no `quality`."""
+        known = {f.name for f in fields(cls) if f.name in values or f.default is MISSING}
+        return cls(**{name: values[name] for name in known})
 
 
 class TrainingDiverged(ValueError):

@@ -66,7 +66,7 @@ def rib_regions(
     inner = erode(mask[:, None], max(1, round(EROSION_MM / pixel_mm)))[:, 0]
     sigma_px = NEIGHBOURHOOD_MM / pixel_mm
     soft = local_mean(soft_cm, mask, sigma_px=sigma_px)
-    median = torch.stack([v[m].median() for v, m in zip(soft, mask, strict=True)])
+    median = torch.where(mask, soft, math.nan).flatten(1).nanmedian(dim=1).values
     lungs = inner & (soft < median.view(-1, 1, 1))
     bone = high_pass(bone_cm, mask, sigma_px=sigma_px)
     return Regions(signal=lungs & (bone > RIB_ABOVE_CM), background=lungs & (bone < GAP_BELOW_CM))
@@ -97,6 +97,23 @@ def tumour_regions(
     )
 
 
+def anatomy_limited(
+    images: Float[Tensor, "B K H W"], regions: Regions, *, pixel_mm: float
+) -> Float[Tensor, "B K"]:
+    """Return the anatomy-limited ratio of a structure in K images of every view.
+
+    One exposure is enough for it, so it is what predictions can be scored by. NaN where a region
+    is empty.
+
+    Raises:
+        ValueError: if the pixel size is not above 0.
+    """
+    sigma_px = _neighbourhood_px(pixel_mm)
+    shared = Regions(regions.signal[:, None], regions.background[:, None])
+    difference = _local_difference(images, shared, sigma_px)
+    return difference.abs() / _anatomy(images, shared.background, sigma_px)
+
+
 def visibility(
     first: Float[Tensor, "B H W"],
     second: Float[Tensor, "B H W"],
@@ -111,34 +128,45 @@ def visibility(
     """
     if torch.equal(first, second):
         raise ValueError("got the same exposure twice; noise needs two independent ones")
-    sigma_px = NEIGHBOURHOOD_MM / pixel_mm
+    sigma_px = _neighbourhood_px(pixel_mm)
     mean = (first + second) / 2
     difference = _local_difference(mean, regions, sigma_px)
     both = regions.signal | regions.background
     noise = _deviation((first - second) / math.sqrt(2), both)
-    residue = first - local_mean(first, regions.background, sigma_px=3 * sigma_px)
     return Visibility(
         difference=difference,
         quantum=difference.abs() / noise,
-        anatomy=difference.abs() / _deviation(residue, regions.background),
+        anatomy=difference.abs() / _anatomy(first, regions.background, sigma_px),
     )
 
 
-def _local_difference(image: Tensor, regions: Regions, sigma_px: float) -> Tensor:
-    """Average signal minus background where both are near, per view; NaN where never."""
+def _neighbourhood_px(pixel_mm: float) -> float:
+    if not 0 < pixel_mm < math.inf:
+        raise ValueError(f"got pixels of {pixel_mm!r} mm; the pixel size is above 0")
+    return NEIGHBOURHOOD_MM / pixel_mm
+
+
+def _anatomy(images: Tensor, background: Tensor, sigma_px: float) -> Tensor:
+    """Return the spread of the background about its shading, noise and structures together."""
+    shading = local_mean(images, background, sigma_px=3 * sigma_px)
+    return _deviation(images - shading, background)
+
+
+def _local_difference(images: Tensor, regions: Regions, sigma_px: float) -> Tensor:
+    """Average signal minus background where both are near, per image; NaN where never."""
     signal, background = (
-        blur(region.to(image.dtype), sigma_px) for region in (regions.signal, regions.background)
+        blur(region.to(images.dtype), sigma_px) for region in (regions.signal, regions.background)
     )
     weight = signal * background
-    difference = local_mean(image, regions.signal, sigma_px=sigma_px) - local_mean(
-        image, regions.background, sigma_px=sigma_px
+    difference = local_mean(images, regions.signal, sigma_px=sigma_px) - local_mean(
+        images, regions.background, sigma_px=sigma_px
     )
     return (weight * difference).sum(dim=(-2, -1)) / weight.sum(dim=(-2, -1))
 
 
 def _deviation(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the standard deviation over the pixels of `mask`, per view."""
+    """Return the standard deviation over the pixels of `mask`, per image."""
     count = mask.sum(dim=(-2, -1))
     mean = torch.where(mask, values, 0.0).sum(dim=(-2, -1)) / count
-    squares = torch.where(mask, values - mean.view(-1, 1, 1), 0.0).square()
+    squares = torch.where(mask, values - mean[..., None, None], 0.0).square()
     return (squares.sum(dim=(-2, -1)) / (count - 1)).sqrt()

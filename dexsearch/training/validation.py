@@ -1,7 +1,7 @@
 """Validation scores of a generator, computed on the device in a few large batches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from dexsearch.training.heads import DirectHead, Head
 from dexsearch.training.metrics import EROSION_PX, erode, score_images
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.precision import exact_float32
+from dexsearch.training.quality import Quality, QualityScorer, mean_quality
 
 _PIXELS_PER_BATCH = 2**18
 
@@ -26,6 +27,9 @@ class ValidationScores:
     whole_ssim: tuple[float, ...]
     psnr: tuple[float, ...]
     mae: tuple[float, ...]
+
+    quality: dict[str, float] | None = None
+    """What `training.quality` says of the images; None where it was not asked for."""
 
 
 def scoring_batches(pairs: Pairs) -> Iterator[slice]:
@@ -46,6 +50,7 @@ class Validator:
         *,
         depth: int,
         head: Head | None = None,
+        quality: QualityScorer | None = None,
     ) -> None:
         """Prepare the inputs once.
 
@@ -54,6 +59,7 @@ class Validator:
             normalization: of the generators that will be scored.
             depth: of their U-Nets.
             head: makes images of their output; None: every target is predicted.
+            quality: scores the final epoch beyond SSIM; None: it is not scored so.
 
         Raises:
             ValueError: if erosion leaves nothing of an image's body mask.
@@ -67,25 +73,47 @@ class Validator:
             )
         self._pairs = pairs
         self._normalization = normalization
+        self._quality = quality
         self._head = head or DirectHead(normalization)
         self._size_px = (int(pairs.input.shape[-2]), int(pairs.input.shape[-1]))
         self._inputs = pad_images(normalization.normalize_input(pairs.input), depth=depth)
 
     @torch.inference_mode()
-    def score(self, generator: Generator) -> ValidationScores:
-        """Return the mean scores of a generator that is in evaluation mode."""
+    def score(self, generator: Generator, *, final: bool = False) -> ValidationScores:
+        """Return the mean scores of a generator that is in evaluation mode.
+
+        `final` adds the scores of `training.quality`, which cost more and decide nothing.
+        """
+        rows: list[Tensor] = []
+        batches: list[Quality] = []
         with exact_float32():
-            rows = [self._score_batch(generator, part) for part in scoring_batches(self._pairs)]
+            for part in scoring_batches(self._pairs):
+                images = self._images(generator, part)
+                rows.append(self._score_batch(images, part))
+                if final and self._quality is not None:
+                    batches.append(self._quality.score(images, part))
         per_image = torch.cat(rows, dim=1).double()
         ssim, whole, psnr, mae = per_image.mean(dim=1).tolist()
-        return ValidationScores(tuple(ssim), tuple(whole), tuple(psnr), tuple(mae))
+        means = ValidationScores(tuple(ssim), tuple(whole), tuple(psnr), tuple(mae))
+        if not final or self._quality is None:
+            return means
+        by_target = {
+            f"{name}_{target}": value
+            for name, values in (("psnr", psnr), ("mae", mae))
+            for target, value in zip(self._quality.targets, values, strict=True)
+        }
+        return replace(means, quality={**by_target, **mean_quality(batches)})
 
-    def _score_batch(self, generator: Generator, part: slice) -> Tensor:
-        """Return SSIM, whole-image SSIM, PSNR and MAE of some images: 4 x images x targets."""
+    def _images(self, generator: Generator, part: slice) -> Tensor:
+        """Return every target's predicted image, in its unit."""
         inputs = channels_last(self._inputs[part])
         output = crop_images(generator(inputs), self._size_px).float().contiguous()
+        return self._head.images(output, self._pairs.input[part])
+
+    def _score_batch(self, images: Tensor, part: slice) -> Tensor:
+        """Return SSIM, whole-image SSIM, PSNR and MAE of some images: 4 x images x targets."""
         scores = score_images(
-            self._head.images(output, self._pairs.input[part]),
+            images,
             self._pairs.target[part],
             data_range=self._normalization.data_ranges,
             mask=self._pairs.mask[part],

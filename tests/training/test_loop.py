@@ -120,7 +120,30 @@ def test_a_finished_run_is_told_again_without_training(
 ) -> None:
     first = run(small(), joint_data, 2, checkpoints=tmp_path)
     assert run(small(), joint_data, 2, checkpoints=tmp_path) == first
+    # What is no final epoch any more says of itself what an uninterrupted run would.
+    first[1] = dataclasses.replace(first[1], quality=None)
     assert run(small(), joint_data, 3, checkpoints=tmp_path)[:2] == first
+
+
+def test_the_final_epoch_alone_has_the_quality_of_its_images(joint_data: TrainingData) -> None:
+    first, last = run(small(), joint_data, 2)
+    assert first.quality is None
+    assert last.quality is not None
+    assert set(last.quality) == {
+        "psnr_bone", "psnr_tissue", "mae_bone", "mae_tissue", "bone_suppression",
+    }  # fmt: skip
+    both = last.quality["mae_bone"], last.quality["mae_tissue"]
+    assert sum(both) / 2 == pytest.approx(last.val_mae, rel=1e-6)
+
+
+def test_records_of_earlier_versions_have_no_quality(joint_data: TrainingData) -> None:
+    (record,) = run(small(loss__adversarial="none"), joint_data, 1)
+    older = record.as_dict()
+    del older["quality"]
+    assert EpochRecord.from_dict(older) == dataclasses.replace(record, quality=None)
+    del older["val_ssim"]
+    with pytest.raises(KeyError, match="val_ssim"):
+        EpochRecord.from_dict(older)
 
 
 def test_the_final_checkpoint_is_there_before_the_final_record(
