@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -198,7 +199,7 @@ def test_two_writers_of_one_package_both_get_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("targets", 5), ("targets", [5]), ("size_px", [32]), ("scores", []), ("task", None),
-     ("epochs", "2"), ("pixel_mm", "x")],
+     ("epochs", "2"), ("pixel_mm", "x"), ("inversion", [1])],
 )  # fmt: skip
 def test_a_configuration_of_the_wrong_types_is_refused_though_its_hashes_agree(
     tmp_path: Path, key: str, value: object
@@ -211,6 +212,29 @@ def test_a_configuration_of_the_wrong_types_is_refused_though_its_hashes_agree(
     manifest.write_text(json.dumps(listing))
     with pytest.raises(DataError, match=f"config.json.*{key}"):
         open_package(package.path)
+
+
+def test_a_package_of_an_earlier_version_has_no_inversion_and_keeps_its_name(
+    tmp_path: Path,
+) -> None:
+    package = make(tmp_path / "generator")
+    config, manifest = package.path / "config.json", package.path / "manifest.json"
+    values = json.loads(config.read_text())
+    del values["inversion"]
+    config.write_text(json.dumps(values))
+    listing = json.loads(manifest.read_text())
+    listing["files"]["config.json"] = file_sha256(config)
+    manifest.write_text(json.dumps(listing))
+    assert open_package(package.path).card == CARD
+    named = {key: value for key, value in values.items() if key != "libraries"}
+    text = json.dumps({**named, "weights": "w"}, sort_keys=True)
+    assert CARD.content_hash("w") == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_the_inversion_of_a_derived_head_is_part_of_its_name() -> None:
+    one, two = (replace(CARD, inversion={"kvp": kvp}) for kvp in (80.0, 120.0))
+    names = {card.content_hash("w") for card in (CARD, one, two)}
+    assert len(names) == 3
 
 
 def test_copying_below_a_file_is_refused(tmp_path: Path) -> None:

@@ -92,6 +92,17 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
         load_predictor(other)
 
 
+@pytest.mark.parametrize("inversion", [None, {}, {"kvp": 120.0, "coefficients": [["a"]]}])
+def test_a_derived_head_without_a_whole_inversion_is_refused(
+    tmp_path: Path, inversion: dict[str, object] | None
+) -> None:
+    package = make_package(tmp_path / "generator")
+    config = {**package.card.trial_config, "task": "derive"}
+    card = replace(package.card, trial_config=config, inversion=inversion)
+    with pytest.raises(DataError, match="cannot be loaded"):
+        load_predictor(replace(package, card=card))
+
+
 def test_a_pickle_instead_of_weights_is_refused(tmp_path: Path) -> None:
     package = make_package(tmp_path / "generator")
     torch.save({"last.weight": torch.zeros(1)}, package.weights)

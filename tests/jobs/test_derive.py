@@ -108,7 +108,7 @@ def test_the_card_says_derive_and_stores_the_inversion(
 def test_the_predicted_images_of_a_new_exposure_make_it_again(
     workspace: Path, exposed_cohort: "Dataset", tmp_path: Path
 ) -> None:
-    image = np.asarray(exposed_cohort.arrays("validation").input[0])
+    image = np.array(exposed_cohort.arrays("validation").input[0])
     np.save(tmp_path / "chest.npy", image)
     told: list[str] = []
     version = f"{MODEL}/{derived(workspace).version}"
