@@ -8,6 +8,7 @@ still neither run nor load anything.
 import base64
 import hashlib
 import re
+from dataclasses import dataclass
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
@@ -46,28 +47,38 @@ def render(contents: ReportContents) -> str:
     )
 
 
-def _plots(contents: ReportContents) -> dict[str, Plot | list[Plot | None]]:
-    """Draw what there is to draw; a plot without data is left to the template's words."""
-    name, plots = contents.score_name, dict[str, Plot | list[Plot | None]]()
-    if any(curve.epochs for curve in contents.curves):
-        plots["curves"] = learning_curves_plot(contents.curves, best=contents.best, ylabel=name)
-    if contents.budget:
-        plots["budget"] = budget_plot(
-            contents.budget, total_epochs=contents.epochs_spent, ylabel=name
-        )
-    plots["importances"] = [
-        importance_plot(chart.bars) if chart.bars else None for chart in contents.importances
-    ]
+@dataclass(frozen=True, slots=True)
+class _Plots:
+    """The plots of a page; None where there is nothing to draw, which the template then says."""
+
+    curves: Plot | None
+    budget: Plot | None
+    importances: tuple[Plot | None, ...]
+    slice_legend: Plot | None
+    slices: tuple[Plot, ...]
+
+
+def _plots(contents: ReportContents) -> _Plots:
+    name, curves, budget = contents.score_name, contents.curves, contents.budget
     points = [point for one in contents.slices for point in one.points]
-    max_epoch = max((point.epoch for point in points), default=1)
-    plots["slices"] = [
-        slice_plot(one.name, one.points, log=one.log, max_epoch=max_epoch, ylabel=name)
-        for one in contents.slices
-    ]
-    if points:
-        states = [state for state in STATES if any(p.state == state for p in points)]
-        plots["slice_legend"] = slice_legend(states, max_epoch=max_epoch)
-    return plots
+    last = max((point.epoch for point in points), default=1)
+    states = [state for state in STATES if any(point.state == state for point in points)]
+    return _Plots(
+        curves=learning_curves_plot(curves, best=contents.best, ylabel=name)
+        if any(curve.epochs for curve in curves)
+        else None,
+        budget=budget_plot(budget, total_epochs=contents.epochs_spent, ylabel=name)
+        if budget
+        else None,
+        importances=tuple(
+            importance_plot(chart.bars) if chart.bars else None for chart in contents.importances
+        ),
+        slice_legend=slice_legend(states, max_epoch=last) if points else None,
+        slices=tuple(
+            slice_plot(one.name, one.points, log=one.log, max_epoch=last, ylabel=name)
+            for one in contents.slices
+        ),
+    )
 
 
 def _picture(plot: Plot, alt: str) -> Markup:
