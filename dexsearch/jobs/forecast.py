@@ -21,7 +21,7 @@ from dexsearch.jobs.space_size import continuous_keys, draw_configurations, n_co
 from dexsearch.wording import duration
 
 N_DRAWN = 128
-_LABELS = ("cheapest", "median", "dearest")
+_PLACES = {"median": 0.5, "dearest": 1.0, "cheapest": 0.0}  # where two are one, the later name
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +191,9 @@ def _timed(
     costs = [step_multiply_adds(config, plan.size_px) for config in drawn]
     ordered = sorted(range(len(drawn)), key=lambda index: costs[index])
     chosen = {
-        costs[ordered[place]]: (label, ordered[place])
-        for label, place in zip(_LABELS, (0, len(ordered) // 2, -1), strict=True)
+        costs[ordered[index]]: (label, ordered[index])
+        for label, place in _PLACES.items()
+        for index in (round(place * (len(ordered) - 1)),)
     }
     probes = []
     for cost, (label, index) in sorted(chosen.items()):

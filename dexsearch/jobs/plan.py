@@ -42,6 +42,7 @@ class SearchPlan:
             "folder": str(self.folder),
             "dataset": str(self.dataset),
             "size_px": list(self.size_px),
+            "time_s": self.time_s,
             "space": self.space.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
 
