@@ -4,7 +4,7 @@ from optuna.trial import TrialState
 from searching import space_with
 
 from dexsearch.config.space import PrunerConfig, SamplerConfig
-from dexsearch.search.algorithms import build_pruner, build_sampler
+from dexsearch.search.algorithms import build_pruner, build_sampler, sampler_note, together
 from dexsearch.search.space import suggest
 
 KINDS = ["median", "percentile", "successive_halving", "hyperband"]
@@ -67,7 +67,7 @@ def test_percentile_stops_what_lies_below_it() -> None:
     assert decisions == [True, True, False, False]
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random"])
+@pytest.mark.parametrize("kind", ["tpe", "random", "gp", "cmaes"])
 def test_a_sampler_proposes_the_same_for_a_number_and_something_else_for_another(
     kind: str,
 ) -> None:
@@ -79,3 +79,46 @@ def test_a_sampler_proposes_the_same_for_a_number_and_something_else_for_another
 
     assert first(0) == first(0)
     assert first(0) != first(1)
+
+
+def test_what_a_sampler_cannot_do_is_told_once_and_by_name() -> None:
+    """The rest is drawn by itself; qmc has a coordinate for every key."""
+    notes = {
+        kind: sampler_note(space_with(sampler={"kind": kind}))
+        for kind in ("tpe", "random", "qmc", "gp", "cmaes")
+    }
+    assert [kind for kind, note in notes.items() if note] == ["gp", "cmaes"]
+    gp, cmaes = notes["gp"] or "", notes["cmaes"] or ""
+    assert "drawn by TPE, each key by itself: discriminator.patch_px; it learns" in gp
+    assert "each key by itself: loss.adversarial, discriminator.patch_px; it learns" in cmaes
+    plain = {"generator.depth": {"int": [2, 4]}, "generator.width": {"int": [4, 8]}}
+    for kind in ("gp", "cmaes"):
+        space = space_with(sampler={"kind": kind}, search=plain, pruner={"kind": "none"})
+        assert sampler_note(space) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("qmc", ["discriminator.patch_px", "generator.depth", "loss.adversarial",
+                 "optimizer.learning_rate"]),
+        ("gp", ["generator.depth", "loss.adversarial", "optimizer.learning_rate"]),
+        ("cmaes", ["generator.depth", "optimizer.learning_rate"]),
+    ],
+)  # fmt: skip
+def test_what_is_proposed_together_follows_from_the_space_and_not_from_its_trials(
+    kind: str, found: list[str]
+) -> None:
+    assert list(together(space_with(sampler={"kind": kind}))) == found
+
+
+def test_cma_es_without_two_ranges_in_every_trial_is_refused() -> None:
+    search = {
+        "generator.depth": {"int": [2, 4]},
+        "loss.adversarial": {"choice": ["lsgan", "none"]},
+        "optimizer.discriminator_ratio": {"float": [0.5, 2]},
+    }
+    with pytest.raises(
+        ValueError, match=r"needs two of them, got generator\.depth; search another"
+    ):
+        space_with(search=search, sampler={"kind": "cmaes"})
