@@ -95,7 +95,11 @@ class ResourcesConfig(Config):
 
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
-    """`auto`: one where there is a GPU, else none."""
+    """`auto`: where there are GPUs, the part of one that the largest configuration needs; a part
+    such as 0.25 lets four trials share a GPU; 0: none."""
+
+    gpu_memory_gib: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """Memory of each GPU, for `gpus: auto`; `auto` asks the nodes."""
 
 
 class LimitsConfig(Config):

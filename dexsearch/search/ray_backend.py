@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import tune
 from ray._private import worker as ray_worker
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.errors import EnvironmentFault
@@ -26,6 +28,8 @@ from dexsearch.search.bridge import (
 )
 from dexsearch.search.cluster import refuse_bad_address
 from dexsearch.search.driver import StudyDriver
+from dexsearch.search.packing import trials_per_gpu
+from dexsearch.search.sharing import GpuSharing
 from dexsearch.search.trial import TrialFunction
 
 MAX_LOSSES = 3
@@ -46,6 +50,8 @@ class RayBackend:
     scratch: Path
     """Tune's own folder: emptied first, removed at the end, never read."""
     address: str | None = None
+    need_bytes: int | None = None
+    """What the largest configuration needs of a GPU; None: a GPU takes one trial."""
 
     def run(self, driver: StudyDriver) -> None:
         """Run trials until the driver has no more."""
@@ -58,18 +64,19 @@ class RayBackend:
         bridge = Bridge(driver, self.function)
         driver.is_backend_dead = is_local_cluster_dead
         try:
-            self._tuner(bridge, driver.n_left).fit()
+            self._tuner(bridge, driver).fit()
         finally:
             driver.is_backend_dead = lambda: False  # from here on Ray is meant to end
             shutil.rmtree(self.scratch, ignore_errors=True)
         bridge.raise_fault()
 
-    def _tuner(self, bridge: Bridge, n_trials: int) -> tune.Tuner:
+    def _tuner(self, bridge: Bridge, driver: StudyDriver) -> tune.Tuner:
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        request = {
-            "cpu": float(self.resources.cpus),
-            "gpu": _gpus_per_trial(self.resources, total),
-        }
+        n_trials = driver.n_left
+        gpus = self._gpus_per_trial(total, n_trials)
+        request = {"cpu": float(self.resources.cpus), "gpu": gpus}
+        if 0 < gpus <= 1:
+            driver.sharing = GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9))
         return tune.Tuner(
             tune.with_resources(TrialActor, request),
             tune_config=tune.TuneConfig(
@@ -91,6 +98,53 @@ class RayBackend:
                 verbose=0,
             ),
         )
+
+    def _gpus_per_trial(self, total: dict[str, float], n_trials: int) -> float:
+        """Return the part of a GPU, or the GPUs, that a trial asks for."""
+        if self.resources.gpus != "auto":
+            return float(self.resources.gpus)
+        n_gpus = int(total.get("GPU", 0.0))
+        if n_gpus < 1:
+            return 0.0
+        memory = self._gpu_memory_bytes()
+        if self.need_bytes is None or memory is None:
+            return 1.0
+        return 1.0 / trials_per_gpu(
+            self.need_bytes,
+            memory,
+            cpus_per_gpu=total.get("CPU", 0.0) / n_gpus,
+            cpus_per_trial=self.resources.cpus,
+            n_trials=n_trials,
+        )
+
+    def _gpu_memory_bytes(self) -> int | None:
+        """Return the memory of the smallest GPU; None where no node can tell."""
+        if self.resources.gpu_memory_gib != "auto":
+            return int(self.resources.gpu_memory_gib * 2**30)
+        return smallest_gpu_bytes()
+
+
+def smallest_gpu_bytes() -> int | None:
+    """Ask a GPU of every node for its memory; None where no GPU answers to torch."""
+    nodes = [node for node in _nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    ask = ray.remote(num_cpus=0, num_gpus=0.01, max_calls=1)(_gpu_bytes)
+    answers = ray.get(
+        [
+            ask.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote()
+            for node in nodes
+        ]
+    )
+    known = [answer for answer in answers if answer is not None]
+    return min(known, default=None)
+
+
+def _gpu_bytes() -> int | None:
+    """Return the total memory of the GPU that this task was given."""
+    import torch  # noqa: PLC0415  (in the worker; the driver of a cluster may have no GPU)
+
+    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else None
 
 
 def n_slots(total: dict[str, float], request: dict[str, float]) -> int:
@@ -213,7 +267,6 @@ def _join(address: str) -> None:
         ) from error
 
 
-def _gpus_per_trial(resources: ResourcesConfig, total: dict[str, float]) -> float:
-    if resources.gpus == "auto":
-        return 1.0 if total.get("GPU", 0.0) >= 1 else 0.0
-    return float(resources.gpus)
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes

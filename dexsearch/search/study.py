@@ -10,12 +10,14 @@ from pathlib import Path
 import optuna
 
 from dexsearch.config.space import SearchSpace
+from dexsearch.data.store import OPEN_SUBSETS, open_dataset
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
 from dexsearch.search.algorithms import sampler_note
 from dexsearch.search.cluster import checkpoint_folder, prepare_environment
 from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.driver import Backend, StudyDriver
+from dexsearch.search.packing import largest_need_bytes
 from dexsearch.search.progress import Progress, progress_for
 from dexsearch.search.signals import StopOnSignals
 from dexsearch.search.study_rebuild import open_study
@@ -104,7 +106,7 @@ def run_study(
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself
         interrupted = False
         if driver.n_left:
-            runner = backend or _ray(space, dataset, folder, address)
+            runner = backend or _ray(request, folder, address)
             with signals, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of Ray and Optuna, about themselves
                 try:
@@ -133,8 +135,9 @@ def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[E
     return [*events, log.append(asked)]
 
 
-def _ray(space: SearchSpace, dataset: Path, folder: Path, address: str | None) -> Backend:
+def _ray(request: StudyRequest, folder: Path, address: str | None) -> Backend:
     prepare_environment(address)
+    space, dataset = request.space, request.dataset
     from dexsearch.search.ray_backend import RayBackend  # noqa: PLC0415  (environment first)
     from dexsearch.search.training_trials import TrainingTrials  # noqa: PLC0415
 
@@ -147,7 +150,14 @@ def _ray(space: SearchSpace, dataset: Path, folder: Path, address: str | None) -
         resources=space.resources,
         scratch=folder / "tune",
         address=address,
+        need_bytes=largest_need_bytes(space, request.size_px, n_images=_n_images(dataset)),
     )
+
+
+def _n_images(dataset: Path) -> int:
+    """Return how many images a worker keeps on its device."""
+    opened = open_dataset(dataset)
+    return sum(len(opened.arrays(subset).input) for subset in OPEN_SUBSETS)
 
 
 @contextmanager

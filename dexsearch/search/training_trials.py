@@ -9,6 +9,7 @@ from dexsearch.config.trial import Task, TrialConfig
 from dexsearch.data.pairs import TrainingData, load_training_data
 from dexsearch.data.store import open_dataset
 from dexsearch.search.trial import Assignment, Record
+from dexsearch.training.device import take_share, training_device
 from dexsearch.training.latency import latency_ms
 from dexsearch.training.loop import train
 
@@ -27,7 +28,8 @@ class TrainingTrials:
         """Yield the record of each epoch, those of an earlier process first."""
         torch.set_num_threads(self._cpus)
         config = TrialConfig.model_validate(assignment.config)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = training_device()
+        take_share(device, assignment.gpu_share)
         if config.task not in self._data:
             dataset = open_dataset(self._dataset)
             self._data[config.task] = load_training_data(dataset, config.task, device)

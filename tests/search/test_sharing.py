@@ -1,0 +1,112 @@
+"""Trials that share a GPU: how many fit, and what happens when they do not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from invented_curves import rising
+from searching import check_study, search_here, space_with
+
+from dexsearch.ledger.log import read_events
+from dexsearch.ledger.study import read_study
+from dexsearch.search.packing import largest_need_bytes, trials_per_gpu
+from dexsearch.search.sharing import GpuSharing
+from dexsearch.search.trial import Assignment, Record
+
+GIB = 2**30
+
+
+class CrowdedGpu:
+    """A GPU that holds so many trials; whoever comes beside them runs out of memory."""
+
+    def __init__(self, n_fitting: int) -> None:
+        self.n_fitting = n_fitting
+        self.on_it: set[int] = set()
+        self.most = 0
+
+    def __call__(self, assignment: Assignment) -> Iterator[Record]:
+        self.on_it.add(assignment.number)
+        try:
+            for record in rising(assignment):
+                if len(self.on_it) > self.n_fitting:
+                    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+                self.most = max(self.most, len(self.on_it))
+                yield record
+        finally:
+            self.on_it.discard(assignment.number)
+
+
+@pytest.mark.parametrize("n_fitting", [1, 2, 3])
+def test_trials_that_do_not_fit_beside_each_other_are_put_back_and_all_are_completed(
+    n_fitting: int, tmp_path: Path
+) -> None:
+    gpu = CrowdedGpu(n_fitting)
+    search_here(
+        tmp_path / "s", gpu, slots=4, sharing=GpuSharing(1, 4), pruner={"kind": "none"}
+    )  # fmt: skip
+    record = check_study(tmp_path / "s", trials=8, epochs=9)
+    assert len(record.in_state("complete")) == 8
+    assert gpu.most <= n_fitting
+    events = read_events(tmp_path / "s" / "ledger.jsonl")
+    reasons = [event["reason"] for event in events if event["event"] == "trial_continued"]
+    assert reasons
+    assert all(reason.startswith("out of memory with up to") for reason in reasons)
+
+
+def test_alone_on_its_gpu_a_trial_out_of_memory_has_failed(tmp_path: Path) -> None:
+    search_here(tmp_path / "s", CrowdedGpu(0), slots=4, sharing=GpuSharing(1, 4), trials=2)
+    for trial in read_study(tmp_path / "s").trials:
+        assert (trial.state, trial.kind) == ("failed", "memory")
+        assert "CUDA out of memory" in (trial.reason or "")
+
+
+def test_a_trial_put_back_before_a_stop_is_continued_later(tmp_path: Path) -> None:
+    gpu = CrowdedGpu(1)
+    shared = {"slots": 2, "sharing": GpuSharing(1, 2), "trials": 2, "pruner": {"kind": "none"}}
+    looks = iter([0.0, 0.0, 0.0, 0.0, *[9.0] * 99])
+    outcome = search_here(tmp_path / "s", gpu, time_s=5.0, clock=lambda: next(looks), **shared)  # type: ignore[arg-type]
+    assert outcome.out_of_time
+    search_here(tmp_path / "s", gpu, **shared)  # type: ignore[arg-type]
+    assert len(check_study(tmp_path / "s", trials=2, epochs=9).in_state("complete")) == 2
+
+
+def test_halving_ends_at_one_trial() -> None:
+    assert [GpuSharing(2, n).halved().per_gpu for n in (8, 5, 3, 2, 1)] == [4, 2, 1, 1, 1]
+    assert GpuSharing(2, 4).at_once == 8
+    assert GpuSharing().at_once is None
+    with pytest.raises(ValueError, match="got 1 and 0"):
+        GpuSharing(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("need", "memory", "cpus", "trials", "fit"),
+    [
+        (2 * GIB, 16 * GIB, 16, 64, 7),  # nine tenths of the memory
+        (2 * GIB, 16 * GIB, 4, 64, 4),
+        (2 * GIB, 16 * GIB, 16, 3, 3),
+        (40 * GIB, 16 * GIB, 16, 64, 1),
+        (2 * GIB, 16 * GIB, 0.5, 64, 1),
+    ],
+)
+def test_memory_processors_and_trials_bound_how_many_share_a_gpu(
+    need: int, memory: int, cpus: float, trials: int, fit: int
+) -> None:
+    assert fit == trials_per_gpu(
+        need, memory, cpus_per_gpu=cpus, cpus_per_trial=1, n_trials=trials
+    )
+
+
+def test_the_largest_need_is_that_of_the_hungriest_configuration() -> None:
+    from dexsearch.training.memory import training_memory_bytes
+
+    space = space_with()
+    hungriest = space.config_for(
+        {"generator.depth": 4, "loss.adversarial": "lsgan", "discriminator.patch_px": 1}, seed=0
+    )
+    other = space.config_for(
+        {"generator.depth": 4, "loss.adversarial": "lsgan", "discriminator.patch_px": 16}, seed=0
+    )
+    most = max(
+        training_memory_bytes(config, (64, 64), n_images=50) for config in (hungriest, other)
+    )
+    assert largest_need_bytes(space, (64, 64), n_images=50) == most
