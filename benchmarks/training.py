@@ -10,6 +10,10 @@ Adam, moving average with its warm-up, number of steps, shuffling without a part
 pixels. It differs in the random numbers drawn and in dexsearch's bfloat16 where the processor has
 it; `--seeds N` repeats both and prints the final SSIM as mean +- standard error over the seeds.
 
+Before the table: how fast the machine multiplies matrices on as many threads, in both precisions,
+and what part of that a training step reaches. Only convolutions are counted, forward and backward,
+by torch's flop counter.
+
     python benchmarks/training.py [--sizes 64 128 256] [--norms batch instance] [--epochs 8]
                                   [--seeds 1]
 """
@@ -23,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine_speed import gemm_gflops, print_reach
 from plain_pix2pix import Settings, plain_epochs
 from scipy import ndimage
 
@@ -86,6 +91,11 @@ def main() -> None:
         f"{arguments.seeds} seeds; final validation SSIM"
         + (" as mean +- standard error" if arguments.seeds > 1 else "")
     )
+    speeds = {dtype: gemm_gflops(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    for size_px in arguments.sizes:
+        for norm in arguments.norms:
+            settings = Settings(norm=norm, width=arguments.width)
+            print_reach(same_config(settings, 0), size_px, speeds)
     print(f"\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for size_px in arguments.sizes:
         data = draw_data(size_px, *N_IMAGES.get(size_px, (64, 16)))
