@@ -1,0 +1,93 @@
+"""How `tune` ends: by itself, or because its time was over. The study is that of `trained`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from dexsearch.config.yaml_file import parse_space
+from dexsearch.errors import SearchFailed
+from dexsearch.jobs.plan import SearchPlan
+from dexsearch.jobs.tune import TuneResult, run_search
+from dexsearch.ledger.study import StudyRecord
+from dexsearch.registry.record import read_registry
+from dexsearch.search.study import StudyOutcome
+
+SPACE = (
+    "task: joint\ndata: {path: datasets/small}\ntrials: 9\nepochs: 2\nregister: 1\n"
+    "pruner: {min_epochs: 1}\n"
+)
+
+
+class Trained(Protocol):
+    """What these tests need of the fixture."""
+
+    workspace: Path
+    study: StudyRecord
+
+
+def search(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, record: StudyRecord, *, out_of_time: bool
+) -> TuneResult:
+    """Run `tune` over a search that has come to `record`."""
+    asked: dict[str, Any] = {}
+
+    def run_study(space: object, **arguments: object) -> StudyOutcome:
+        asked.update(arguments)
+        return StudyOutcome(record, out_of_time=out_of_time)
+
+    monkeypatch.setattr("dexsearch.search.study.run_study", run_study)
+    monkeypatch.setattr("dexsearch.registry.mirror.sync_workspace", lambda *_: None)
+    plan = SearchPlan(
+        study="ribs", space=parse_space(SPACE, name="s.yaml"), workspace=trained.workspace,
+        dataset=trained.workspace / "datasets" / "small", size_px=(32, 40), made_on_start=False,
+        time_s=7200.0,
+    )  # fmt: skip
+    try:
+        return run_search(plan, tell=lambda _: None, progress=lambda _: pytest.fail("no data"))
+    finally:
+        assert asked["time_s"] == 7200.0
+
+
+def test_a_search_whose_time_was_over_registers_what_is_complete_and_says_how_to_go_on(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = search(trained, monkeypatch, trained.study, out_of_time=True)
+    assert result.registered == ("dexsearch-joint/1",) or result.registered == (
+        "dexsearch-bone/1",
+    )
+    assert (
+        "stopped after 2 h as asked: 6 trials unfinished; the same command continues"
+        in str(result).splitlines()
+    )
+    assert result.as_json()["stopped"] == result.stopped
+
+
+def test_without_a_complete_trial_it_has_failed_though_it_continues(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = tuple(
+        replace(trial, state="running", ended=None) for trial in trained.study.trials[:2]
+    )
+    record = replace(trained.study, trials=running)
+    with pytest.raises(SearchFailed, match="0 complete") as caught:
+        search(trained, monkeypatch, record, out_of_time=True)
+    assert caught.value.exit_code == 5
+    assert "9 trials unfinished; the same command continues" in str(caught.value.hint)
+
+
+def test_the_audit_is_told_and_kept_in_the_registry(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = search(trained, monkeypatch, trained.study, out_of_time=False)
+    assert result.stopped is None
+    shown = result.as_json()
+    assert shown["audit"]["n_complete"] == 2
+    assert shown["audit_text"] in str(result)
+    registry = read_registry(trained.workspace)
+    found = registry.audit_of(registry.versions[0])
+    assert found is not None
+    assert (found.audit, found.text) == (shown["audit"], shown["audit_text"])
+    search(trained, monkeypatch, trained.study, out_of_time=False)
+    assert len(read_registry(trained.workspace).audits) == 1
