@@ -16,6 +16,7 @@ from dexsearch.cli.data import data_app
 from dexsearch.cli.output import note
 from dexsearch.cli.predict import predict
 from dexsearch.cli.report import report
+from dexsearch.cli.simulate import simulate
 from dexsearch.cli.status import status
 from dexsearch.cli.tune import tune
 from dexsearch.errors import DexSearchError, Interrupted
@@ -48,6 +49,7 @@ app.command()(tune)
 app.command()(status)
 app.command()(best)
 app.command()(predict)
+app.command()(simulate)
 app.command()(report)
 
 
