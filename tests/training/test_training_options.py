@@ -1,7 +1,7 @@
 """Laws of every option of a run: the same curve twice, and the same when interrupted."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dexsearch.physics.geometry import Detector
 from dexsearch.training.checkpoint import RunState, newest_valid_checkpoint
 from dexsearch.training.loop import EpochRecord, TrainingDiverged, TrainingOutOfMemory, train
 from dexsearch.training.networks import Networks
+from dexsearch.training.precision import Precision, fastest_precision
 
 CPU = torch.device("cpu")
 EPOCHS = 3
@@ -259,3 +260,23 @@ def test_another_error_keeps_its_class(
     with pytest.raises(RuntimeError, match="size") as caught:
         list(train(small({}), data, epochs=1, device=CPU))
     assert not isinstance(caught.value, MemoryError)
+
+
+@pytest.mark.skipif(
+    fastest_precision(CPU).dtype is not torch.bfloat16,
+    reason="this processor does not multiply bfloat16; training is in float32 here",
+)
+def test_training_in_bfloat16_is_as_good_as_in_float32(
+    make_data: Callable[..., TrainingData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = make_data(64, 8, 32, targets=("bone", "tissue"))
+    config = trial_config({"generator.depth": 3, "generator.width": 8, "batch_size": 8})
+    curves = []
+    for dtype in (torch.bfloat16, torch.float32):
+        chosen = Precision("cpu", dtype)
+        monkeypatch.setattr("dexsearch.training.networks.fastest_precision", lambda _, p=chosen: p)
+        curves.append([r.val_ssim for r in train(config, images, epochs=6, device=CPU)])
+    half, single = curves
+    assert half != single
+    assert single[-1] > single[0] + 0.1
+    assert half[-1] == pytest.approx(single[-1], abs=0.03)
