@@ -2,7 +2,8 @@
 
 Both contenders run the same trial function (real training of a U-Net and a PatchGAN on a phantom
 cohort) with the same pruning rule, one after the other, each in a process of its own. The peer is
-Ray Tune as its documentation teaches it: a function trainable, OptunaSearch and ASHA.
+Ray Tune as its documentation teaches it: a function trainable, OptunaSearch, ASHA, and a fresh
+actor for each trial.
 
     python benchmarks/orchestration.py                            # 24 trials of 15 s or more
     python benchmarks/orchestration.py --trials 6 --seconds 5     # two minutes, a first look
@@ -156,6 +157,7 @@ def run_peer(contest: Contest) -> dict[str, float]:
                 ),
                 num_samples=contest.trials,
                 max_concurrent_trials=contest.slots,
+                reuse_actors=False,
             ),
             run_config=tune.RunConfig(storage_path=str(Path(folder, "tune").resolve())),
             param_space={k: tune.loguniform(*ends) for k, ends in PARAMETERS.items()},
@@ -238,6 +240,11 @@ def told(name: str, found: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def overhead_s(found: dict[str, float]) -> float:
+    """Return the slot time that is not training, per trial, in seconds."""
+    return (found["total"] - found["training"]) / found["trials"]
+
+
 def main() -> None:
     """Make the cohort, find the length of a trial, run both, print the shares."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -270,6 +277,8 @@ def main() -> None:
             print(told(name, results[name]), flush=True)
     ours, peer = (found["training"] / found["total"] for found in results.values())
     print(f"slot time in training: {ours:.1%} against {peer:.1%} (ratio {ours / peer:.2f})")
+    ours, peer = (overhead_s(found) for found in results.values())
+    print(f"overhead per trial: {ours:.2f} s against {peer:.2f} s ({peer / ours:.1f} times less)")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,40 @@ def test_a_driver_killed_at_random_moments_ends_as_the_same_search(
     check_study(folder, trials=6, epochs=9)
 
 
+def ends_as(folder: Path) -> list[tuple[object, ...]]:
+    return [
+        (trial.number, trial.params, trial.state, trial.epochs, trial.would_prune_at)
+        for trial in read_study(folder).trials
+    ]
+
+
+def test_killed_five_times_a_search_ends_with_the_ledger_of_one_that_never_was(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Random sampler, no pruner: then it does not matter in which order trials end."""
+    alone = {
+        "trials": 8, "epochs": 12, "sampler": {"kind": "random"}, "pruner": {"kind": "none"},
+    }  # fmt: skip
+    assert run_on_ray(tmp_path / "whole" / "s", "rising", **alone).exit_code == 0
+    moments = random.Random(5)
+    delays = []
+    for _ in range(5):
+        process = begun(folder, "rising", epoch_s=0.05, events=1, **alone)
+        delays.append(round(moments.random() * 0.8, 2))
+        time.sleep(delays[-1])
+        process.kill()
+        process.communicate()
+        wait_until_gone(process.pid)
+    outcome = run_on_ray(folder, "rising", **alone)
+    assert outcome.exit_code == 0, outcome.stderr
+    record = check_study(folder, trials=8, epochs=12)
+    n_epochs = sum(len(trial.epochs) for trial in record.trials)
+    told = f"killed after {delays} s: {len(record.trials)} trials, {n_epochs} epochs"
+    assert ends_as(folder) == ends_as(tmp_path / "whole" / "s"), told
+    started = [e for e in read_events(folder / "ledger.jsonl") if e["event"] == "trial_started"]
+    assert sorted(event["trial"] for event in started) == list(range(8)), told
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_whole_group_stops_tidily_and_the_same_command_continues(
     number: signal.Signals, code: int, folder: Path
