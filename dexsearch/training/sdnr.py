@@ -33,8 +33,8 @@ _RING_DIAMETERS = (0.75, 1.5)
 class Regions:
     """Where a structure is and where its background is, in every view."""
 
-    signal: Bool[Tensor, "B H W"]
-    background: Bool[Tensor, "B H W"]
+    signal: Bool[Tensor, "B *K H W"]
+    background: Bool[Tensor, "B *K H W"]
 
 
 @dataclass(frozen=True, slots=True)
