@@ -1,0 +1,224 @@
+"""Image scores, batched, against loops over images with scikit-image and SciPy.
+
+    python benchmarks/metrics.py [--images 100] [--size 256] [--repeats 3] [--threads 1 2]
+
+(a) masked SSIM of one target: required 2.5x;
+(b) all of them: SSIM, PSNR and MAE of two targets, SDNR of ribs and tumour for input, prediction
+    and truth, bone suppression and leakage, tumour localisation: required 5x.
+Both sides get float32 images and the same number of threads, and take turns; the ratio is the
+median over the turns. What they compute is compared, and the script fails where it differs.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import reference_quality as plain
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dexsearch.data.pairs import DevicePathLengths, Pairs
+from dexsearch.data.tumours import Tumours
+from dexsearch.training.localisation import SEARCH_MM
+from dexsearch.training.metrics import masked_ssim, score_images
+from dexsearch.training.quality import Quality, QualityScorer, mean_quality
+from dexsearch.training.sdnr import rib_regions, tumour_regions
+from dexsearch.training.validation import scoring_batches
+
+FIELD_MM, TUMOUR_MM = 320.0, 18.0
+TARGETS, RANGES = ("bone", "tissue"), (2.5, 25.0)
+REQUIRED = {"SSIM": 2.5, "all": 5.0}
+Compute = Callable[[], dict[str, float]]
+
+
+def main() -> None:
+    """Print one line per number of threads and comparison."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    args = parser.parse_args()
+    torch.set_num_threads(min(args.threads))
+    pairs, prediction = scene(args.images, args.size)
+    pixel_mm = FIELD_MM / args.size
+    rivals: dict[str, tuple[Compute, Compute]] = {
+        "SSIM": (lambda: our_ssim(pairs, prediction), lambda: plain_ssim(pairs, prediction)),
+        "all": (
+            lambda: ours(pairs, prediction, pixel_mm),
+            lambda: plain_loop(pairs, prediction, pixel_mm),
+        ),
+    }
+    print(f"{args.images} images of {args.size} px, {os.cpu_count()} cores")
+    for n_threads in args.threads:
+        torch.set_num_threads(n_threads)
+        for name, (mine, theirs) in rivals.items():
+            print(f"{n_threads} threads, {name}: {compared(mine, theirs, args.repeats, name)}")
+
+
+def compared(mine: Compute, theirs: Compute, repeats: int, name: str) -> str:
+    """Time both in turns, check that they agree, tell the ratio."""
+    mine()
+    times: list[tuple[float, float]] = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        expected = theirs()
+        half = time.perf_counter()
+        found = mine()
+        times.append((half - begun, time.perf_counter() - half))
+    for key, value in expected.items():
+        if not np.isclose(found[key], value, rtol=2e-3, atol=1e-3):
+            raise SystemExit(f"{key}: ours {found[key]}, the plain loop {value}")
+    ratio = statistics.median(a / b for a, b in times)
+    seconds = [statistics.median(column) for column in zip(*times, strict=True)]
+    met = "met" if ratio >= REQUIRED[name] else "MISSED"
+    return (
+        f"plain {seconds[0]:.2f} s, ours {seconds[1]:.2f} s, ratio {ratio:.1f} "
+        f"(required {REQUIRED[name]}: {met}); {len(expected)} values agree"
+    )
+
+
+def scene(n_images: int, size_px: int) -> tuple[Pairs, torch.Tensor]:
+    """Draw bodies with ribs and a tumour each, and a prediction that is nearly right."""
+    rng = np.random.default_rng(0)
+    rows, columns = (grid * 72 / size_px for grid in np.mgrid[:size_px, :size_px].astype(float))
+    radius = np.hypot((rows - 35.5) / 33, (columns - 35.5) / 30)
+    mask = np.broadcast_to(radius < 1, (n_images, size_px, size_px)).copy()
+    ribs = (rows + 3 * np.sin(columns / 9)) % 9 < 3
+    centres_px = rng.uniform(0.4, 0.6, (n_images, 2)) * size_px
+    bone, soft = [], []
+    for row, column in centres_px * 72 / size_px:
+        texture = ndimage.gaussian_filter(rng.normal(size=ribs.shape), 0.03 * size_px)
+        spot = 2.0 * (np.hypot(rows - row, columns - column) < 2)
+        texture *= 0.3 / texture.std()
+        bone.append(ribs * rng.uniform(0.6, 1.2) + 0.1 * texture)
+        soft.append(16 * np.sqrt(np.clip(1 - radius**2, 0, None)) + texture + spot - 0.5 * ribs)
+    bone_cm, soft_cm = ((np.stack(v) * mask).astype(np.float32) for v in (bone, soft))
+    image = 0.21 * soft_cm + 0.6 * bone_cm + 0.01 * rng.normal(size=soft_cm.shape)
+    pixel_mm = torch.full((n_images,), FIELD_MM / size_px)
+    target = torch.from_numpy(np.stack((bone_cm, soft_cm), axis=1))
+    pairs = Pairs(
+        input=torch.from_numpy(image).float()[:, None],
+        target=target,
+        mask=torch.from_numpy(mask)[:, None],
+        path_lengths=DevicePathLengths(soft_cm, bone_cm, torch.device("cpu")),
+        tumours=Tumours(
+            *torch.from_numpy(centres_px).float().unbind(1), TUMOUR_MM / pixel_mm, pixel_mm
+        ),
+    )
+    return pairs, 0.97 * target + 0.1 * torch.from_numpy(rng.normal(size=target.shape)).float()
+
+
+def our_ssim(pairs: Pairs, prediction: torch.Tensor) -> dict[str, float]:
+    """Score the tissue images at once."""
+    scores = masked_ssim(
+        prediction[:, 1:], pairs.target[:, 1:], data_range=RANGES[1], mask=pairs.mask
+    )
+    return {"ssim_tissue": float(scores.mean())}
+
+
+def plain_ssim(pairs: Pairs, prediction: torch.Tensor) -> dict[str, float]:
+    """Score the tissue images one by one."""
+    values = [
+        plain.masked_ssim(p[1].numpy(), t[1].numpy(), m[0].numpy(), RANGES[1])
+        for p, t, m in zip(prediction, pairs.target, pairs.mask, strict=True)
+    ]
+    return {"ssim_tissue": float(np.mean(values))}
+
+
+@torch.inference_mode()
+def ours(pairs: Pairs, prediction: torch.Tensor, pixel_mm: float) -> dict[str, float]:
+    """Compute everything as a validator does at the final epoch."""
+    scorer = QualityScorer(pairs, targets=TARGETS, pixel_mm=pixel_mm)
+    rows, batches = [], list[Quality]()
+    for part in scoring_batches(pairs):
+        scores = score_images(
+            prediction[part], pairs.target[part], data_range=RANGES, mask=pairs.mask[part]
+        )
+        rows.append(torch.stack((scores.ssim, scores.psnr, scores.mae)))
+        batches.append(scorer.score(prediction[part], part))
+    means = torch.cat(rows, dim=1).mean(dim=1)
+    named = {
+        f"{name}_{target}": float(means[i, c])
+        for i, name in enumerate(("ssim", "psnr", "mae"))
+        for c, target in enumerate(TARGETS)
+    }
+    return named | mean_quality(batches)
+
+
+def plain_loop(pairs: Pairs, prediction: torch.Tensor, pixel_mm: float) -> dict[str, float]:
+    """Compute the same one image at a time; where the structures are is taken from ours."""
+    if pairs.path_lengths is None or pairs.tumours is None:
+        raise SystemExit("the scene has path lengths and tumours")
+    soft, bone = (a.float() for a in (pairs.path_lengths.soft_cm, pairs.path_lengths.bone_cm))
+    t = pairs.tumours
+    inside = pairs.mask.numpy()
+    lines = [
+        np.polyfit(pairs.input.numpy()[inside], pairs.target[:, c : c + 1].numpy()[inside], 1)
+        for c in range(len(TARGETS))
+    ]
+    values: dict[str, list[float]] = {}
+    sums = np.zeros(4)
+    for i in range(len(pairs)):
+        mask = pairs.mask[i : i + 1, 0]
+        ribs = rib_regions(soft[i : i + 1], bone[i : i + 1], mask, pixel_mm=pixel_mm)
+        part = t[i : i + 1]
+        spot = tumour_regions(part.row_px, part.column_px, part.diameter_px, mask)
+        image = pairs.input[i, 0].numpy()
+        copies = np.stack([np.float32(a) * image + np.float32(b) for a, b in lines])
+        stages = {
+            "input": copies,
+            "prediction": prediction[i].numpy(),
+            "truth": pairs.target[i].numpy(),
+        }
+        regions = [(r.signal[0].numpy(), r.background[0].numpy()) for r in (ribs, spot)]
+        found, four = _one(stages, regions, bone[i].numpy(), mask[0].numpy(), part, pixel_mm)
+        sums += four
+        for name, value in found.items():
+            values.setdefault(name, []).append(value)
+    means = {name: float(np.mean(v)) for name, v in values.items()}
+    return means | {"bone_suppression": 1 - sums[0] / sums[1], "bone_leakage": sums[2] / sums[3]}
+
+
+def _one(
+    stages: dict[str, NDArray[np.float32]],
+    regions: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    bone: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    tumour: Tumours,
+    pixel_mm: float,
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Return every score of one image, and the sums of its suppression."""
+    found: dict[str, float] = {}
+    for c, target in enumerate(TARGETS):
+        pair = stages["prediction"][c], stages["truth"][c], mask
+        found[f"ssim_{target}"] = plain.masked_ssim(*pair, RANGES[c])
+        found[f"psnr_{target}"] = plain.psnr(*pair, RANGES[c])
+        found[f"mae_{target}"] = plain.mae(*pair)
+        for stage, images in stages.items():
+            found[f"sdnr_rib_{target}_{stage}"] = plain.anatomy_limited(
+                images[c], *regions[0], pixel_mm
+            )
+    for stage, images in stages.items():
+        found[f"sdnr_tumour_tissue_{stage}"] = plain.anatomy_limited(
+            images[1], *regions[1], pixel_mm
+        )
+    before, ours_, truth = (stages[s][1] for s in ("input", "prediction", "truth"))
+    four = plain.suppression(ours_, truth, before, bone, mask, pixel_mm)
+    sigma = max(1.5, 10.0 / pixel_mm)
+    hp = [plain.high_pass(v, mask, sigma) for v in (before, ours_, truth)]
+    place = float(tumour.row_px[0]), float(tumour.column_px[0]), float(tumour.diameter_px[0])
+    for name, image in (("tumour_error_input_mm", hp[0]), ("tumour_error_mm", hp[1])):
+        search_px = max(2, round(SEARCH_MM / pixel_mm))
+        found[name] = pixel_mm * plain.localisation_error_px(image, hp[2], *place, search_px)
+    return found, four
+
+
+if __name__ == "__main__":
+    main()
