@@ -180,9 +180,14 @@ def main() -> None:
     ]
     if given.choose:
         rows.sort(key=lambda row: (row.epochs_to_best, row.false_prune_rate, row.never_rate))
-    print(f"{len(table.rows)} curves, {given.workers} workers, {given.seeds} seeds, best "
-          f"{table.best(given.objective):.4f}\n\n| search | epochs to within {WITHIN} | 95 % | never "
-          "| epochs in all | regret | best tenth stopped |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    best = table.best(given.objective)
+    print(
+        f"{len(table.rows)} curves, {given.workers} workers, {given.seeds} seeds, best {best:.4f}"
+    )
+    print(
+        f"\n| search | epochs to within {WITHIN} | 95 % | never | epochs in all | regret "
+        "| best tenth stopped |\n|---|---|---|---|---|---|---|"
+    )
     print("\n".join(map(cells, rows)))
     if given.report:
         goal = table.best(given.objective) - WITHIN
