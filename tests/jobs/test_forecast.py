@@ -32,6 +32,7 @@ search:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dexsearch.jobs.probe.BUDGET_S", 0.05)
+    monkeypatch.setattr("dexsearch.jobs.forecast.N_DRAWN", 32)
 
 
 def planned(folder: Path, text: str) -> SearchPlan:
