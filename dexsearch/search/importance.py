@@ -37,7 +37,7 @@ Scored = tuple[dict[str, Any], float]
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """What one parameter contributed; both numbers are shares of the sum over parameters."""
+    """What one parameter contributed: shares of the sum over parameters."""
 
     name: str
     share: float
@@ -112,18 +112,18 @@ def _importances(
         shuffler.shuffle(values)
         shuffled = [(params, value) for (params, _), value in zip(trials, values, strict=True)]
         by_chance.append(_shares(known, shuffled))
-    total = sum(found.values()) or 1.0
     return tuple(
         Importance(
-            name, value / total,
-            float(np.percentile([one[name] for one in by_chance], CHANCE_PERCENT)) / total,
+            name,
+            value,
+            float(np.percentile([one[name] for one in by_chance], CHANCE_PERCENT)),
         )
         for name, value in sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    )  # fmt: skip
+    )
 
 
 def _shares(known: Mapping[str, BaseDistribution], trials: Sequence[Scored]) -> dict[str, float]:
-    """Return PED-ANOVA's divergences, not normalised."""
+    """Return PED-ANOVA's importances as shares of their sum."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mixed categories; regimes of few trials
@@ -131,7 +131,7 @@ def _shares(known: Mapping[str, BaseDistribution], trials: Sequence[Scored]) -> 
         study.add_trials([_frozen(known, params, value) for params, value in trials])
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
         return optuna.importance.get_param_importances(
-            study, evaluator=evaluator, params=list(known), normalize=False
+            study, evaluator=evaluator, params=list(known), normalize=True
         )
 
 

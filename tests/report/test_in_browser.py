@@ -85,6 +85,8 @@ def test_a_telephone_scrolls_down_and_never_sideways(page: Tab, report: Path) ->
     )  # fmt: skip
     page.open(report)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    names = "document.querySelector('table.pictures tbody th').clientWidth"
+    assert page.evaluate(names) >= 90
     page.call("Emulation.clearDeviceMetricsOverride")
 
 
