@@ -100,12 +100,15 @@ def test_psnr_and_mae_of_a_constant_error() -> None:
     )
 
 
-def test_erosion_is_that_of_a_square_and_the_edge_is_outside() -> None:
-    mask = torch.ones(1, 1, 20, 15, dtype=torch.bool)
-    mask[0, 0, 9, 7] = False
-    square = np.ones((5, 5), dtype=bool)
-    expected = ndimage.binary_erosion(mask[0, 0].numpy(), square)
-    np.testing.assert_array_equal(erode(mask, 2)[0, 0].numpy(), expected)
+@pytest.mark.parametrize("radius_px", [0, 1, 2, 3, 5, 7, 20])
+def test_erosion_is_that_of_a_square_and_the_edge_is_outside(radius_px: int) -> None:
+    mask = torch.ones(2, 1, 44, 23, dtype=torch.bool)
+    mask[0, 0, 9, 7] = mask[1, 0, 0, 22] = mask[1, 0, 30, 1] = False
+    eroded = erode(mask, radius_px)
+    square = np.ones((2 * radius_px + 1,) * 2, dtype=bool)
+    for image in range(2):
+        expected = ndimage.binary_erosion(mask[image, 0].numpy(), square)
+        np.testing.assert_array_equal(eroded[image, 0].numpy(), expected)
 
 
 def test_an_empty_mask_scores_nan_and_not_zero() -> None:
