@@ -10,8 +10,10 @@ HP           An image without its local mean, inside the body (`contrast.high_pa
              shading of a whole body says nothing about bone, and would decide both otherwise.
              Slopes go through the origin, because nothing is left of a mean.
 input        An image of log units is no tissue image: it is first brought to the target's unit by
-             one line for all images, least squares inside the body, as for the baseline
-             `identity_affine`. That copy is what scores exactly 0 and leaks exactly 1.
+             one line for all images, least squares inside the body. The method is that of the
+             baseline `identity_affine`, the images are not: that line is fitted to the training
+             images, this one to the images that are scored. Its copy of the input is what scores
+             exactly 0 and leaks exactly 1.
 Sums         Both are ratios of sums. Over several images the sums are added first, so that a view
              with little bone has little to say.
 Axes         B images, H rows, W columns.
