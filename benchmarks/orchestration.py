@@ -85,7 +85,8 @@ def run_ours(contest: Contest) -> dict[str, float]:
     prepare_environment(None)
     from dexsearch.config.space import SearchSpace
     from dexsearch.search.driver import StudyDriver
-    from dexsearch.search.ray_backend import RayBackend, ray_cluster
+    from dexsearch.search.ray_backend import RayBackend
+    from dexsearch.search.ray_cluster import ray_cluster
     from dexsearch.search.study import run_study
 
     clock: dict[str, float] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from dexsearch.config.space import SearchSpace
 from dexsearch.config.trial import TrialConfig
-from dexsearch.errors import ConfigurationError
+from dexsearch.errors import ConfigurationError, EnvironmentFault
 from dexsearch.jobs.plan import SearchPlan
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
 from dexsearch.jobs.pruning_model import expected_length
@@ -145,7 +145,7 @@ def forecast(plan: SearchPlan, *, tell: Callable[[str], None]) -> Forecast:
         device=device,
         probes=probes,
         seconds_per_epoch=mean,
-        at_once=_at_once(space, max(memory)),
+        at_once=_at_once(plan, images),
         epochs_unpruned=space.trials * space.epochs,
         epochs_expected=space.trials * length.epochs,
         pruning_model=length.model,
@@ -207,15 +207,29 @@ def _timed(
     return tuple(probes), fmean(seconds_of.tolist())
 
 
-def _at_once(space: SearchSpace, largest_bytes: int) -> int:
-    """Return how many trials run at once on this machine."""
+def _at_once(plan: SearchPlan, images: ImageCounts) -> int:
+    """Return how many trials run at once on this machine, as the search itself would count."""
     import torch
 
-    slots = (os.cpu_count() or 1) // space.resources.cpus
-    gpus = space.resources.gpus
-    if torch.cuda.is_available() and gpus != 0:
-        n_gpus = torch.cuda.device_count()
-        free = torch.cuda.mem_get_info()[0]
-        share = 1 / max(1, free // largest_bytes) if gpus == "auto" else float(gpus)
-        slots = min(slots, int(n_gpus / share))
-    return max(1, min(slots, max(2, space.trials // 3), space.trials))
+    from dexsearch.search.packing import (
+        gpus_per_trial,
+        largest_need_bytes,
+        n_concurrent,
+        n_slots,
+    )  # fmt: skip
+
+    space, n_images = plan.space, images.train + images.validation
+    total = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    gpus = gpus_per_trial(
+        space.resources,
+        total,
+        need_bytes=largest_need_bytes(space, plan.size_px, n_images=n_images),
+        memory_bytes=torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None,
+        n_trials=space.trials,
+    )
+    request = {"cpu": float(space.resources.cpus), "gpu": gpus}
+    try:
+        slots = n_slots(total, request)
+    except EnvironmentFault:
+        return 1  # meant for a larger machine; its time is told as if one trial fitted here
+    return n_concurrent(slots, space.trials, is_local=True)

@@ -1,7 +1,7 @@
 """A Ray cluster for the time of a search: started on this machine, or joined by its address.
 
 Ray reads its environment when it is imported, so `prepare_environment` comes first and this
-module does not import Ray; ray_backend.py does.
+module does not import Ray; ray_cluster.py does.
 """
 
 import os

@@ -46,7 +46,7 @@ def map_on_ray(
     import ray  # noqa: PLC0415  (environment first)
     from ray.exceptions import RayError, RayTaskError  # noqa: PLC0415
 
-    from dexsearch.search.ray_backend import ray_cluster  # noqa: PLC0415
+    from dexsearch.search.ray_cluster import ray_cluster  # noqa: PLC0415
 
     with ray_cluster(address):
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, runtime_env=_ONE_THREAD)(function)

@@ -1,22 +1,23 @@
-"""The driver of a search: hands out trials, remembers what they report, decides who goes on.
+"""The driver of a search: hands out trials, hears what they report, decides who goes on.
 
-Whatever happens is written to the ledger first and told to the Optuna study second; the display
-hears of it last. Reports are keyed by (trial, epoch), so one that comes twice changes nothing.
-Knows no Ray: a backend asks `next_trial`, passes on each report, and stops what it is told to.
+What happens is the journal's to pass on. Reports are keyed by (trial, epoch), so one that comes
+twice changes nothing. Knows no Ray: a backend asks `next_trial`, passes on each report, and stops
+what it is told to.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from dexsearch.config.space import Scalar, SearchSpace
+from dexsearch.config.space import SearchSpace
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
-from dexsearch.search.limits import broken_limit, counted_parameters, excesses
-from dexsearch.search.live_trial import LiveTrial, without_nan
-from dexsearch.search.optuna_study import OptunaStudy, end_trial
+from dexsearch.search.journal import Journal
+from dexsearch.search.limits import broken_limit, counted_parameters
+from dexsearch.search.live_trial import LiveTrial
+from dexsearch.search.optuna_study import OptunaStudy
 from dexsearch.search.progress import Progress
 from dexsearch.search.sharing import NO_GPU, GpuSharing
 from dexsearch.search.space import enqueued_params, is_immune, trial_seed
@@ -41,19 +42,23 @@ class StudyDriver:
     def __init__(
         self, space: SearchSpace, record: StudyRecord, log: EventLog, study: OptunaStudy,
         *, storage: Path, progress: Progress, is_time_over: Callable[[], bool] = lambda: False,
+        follow: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
+        """`follow` is called after each report, once everything of it is decided."""
         self.space = space
         self.stop_requested = False
         self.out_of_time = False
         self.sharing = NO_GPU
         self.on_backend_ready: Callable[[], None] = lambda: None
         self.is_backend_dead: Callable[[], bool] = lambda: False
-        self._log = log
         self._study = study
         self._folder = record.folder
+        self._journal = Journal(
+            log, study, progress, limits=space.limits, logs=record.folder / "logs"
+        )
         self._storage = storage
-        self._progress = progress
         self._is_time_over = is_time_over
+        self._follow = follow
         self._n_trials = len(record.trials)
         self._live: dict[int, LiveTrial] = {}
         self._waiting: list[LiveTrial] = []
@@ -87,9 +92,7 @@ class StudyDriver:
         while not self.stop_requested:
             if self._waiting:
                 trial = self._waiting.pop(0)
-                if not trial.was_put_back:
-                    self._log.append({"event": "trial_continued", "trial": trial.number})
-                self._progress.trial_started(trial.number, continued=True, immune=trial.immune)
+                self._journal.continued(trial)
                 return self._assignment(trial)
             if self._n_trials >= self.space.trials:
                 return None
@@ -112,6 +115,7 @@ class StudyDriver:
                 self._on_record(trial, record)
         if report.failure is not None and report.number in self._live:
             self._on_failure(trial, report.failure)
+        self._follow()
         self._look_at_the_clock()
         return self.stop_requested or report.number not in self._running
 
@@ -119,7 +123,7 @@ class StudyDriver:
         """Stop the search once its time is over, unless nothing is left to do."""
         if not self.stop_requested and self.n_left and self._is_time_over():
             self.out_of_time = True
-            self._progress.message("the time is over; the same command continues the search")
+            self._journal.message("the time is over; the same command continues the search")
             self.request_stop()
 
     def lost(self, number: int, reason: str) -> None:
@@ -130,8 +134,7 @@ class StudyDriver:
 
     def restarted(self, number: int, reason: str) -> None:
         """Note that a trial was started again because its process was lost."""
-        self._log.append({"event": "trial_continued", "trial": number, "reason": reason})
-        self._progress.message(f"trial {number}: {reason}; continuing from its checkpoint")
+        self._journal.interrupted(number, reason, "; continuing from its checkpoint")
 
     def _take_up(self, record: TrialRecord) -> None:
         """Take up an unfinished trial of an earlier process; end it if only that was left."""
@@ -171,33 +174,12 @@ class StudyDriver:
             trial.n_parameters = counted_parameters(self.space.limits, config)
         except ConfigurationError as error:
             problem = str(error)
-        self._write_started(trial, params, enqueued is not None)
+        self._journal.started(trial, params, enqueued=enqueued is not None)
+        self._live[number] = trial
         if problem is not None:
             self._fail(trial, Failure("configuration", problem))
             return None
         return None if self._ended_by_limit(trial) else trial
-
-    def _write_started(
-        self, trial: LiveTrial, params: Mapping[str, Scalar], enqueued: bool
-    ) -> None:
-        self._log.append(
-            {
-                "event": "trial_started",
-                "trial": trial.number,
-                "params": params,
-                "config": trial.config,
-                "immune": trial.immune,
-                "enqueued": enqueued,
-                **({} if trial.n_parameters is None else {"parameters": trial.n_parameters}),
-            }
-        )
-        self._live[trial.number] = trial
-        limits, n_parameters = self.space.limits, trial.n_parameters
-        self._study.constrain(trial.number, excesses(limits, n_parameters=n_parameters))
-        self._study.note(trial.number, "immune", trial.immune)
-        self._progress.trial_started(
-            trial.number, continued=False, immune=trial.immune, params=params
-        )
 
     def _on_record(self, trial: LiveTrial, record: Record) -> None:
         epoch, value = int(record["epoch"]), record.get(self.space.objective)
@@ -209,17 +191,7 @@ class StudyDriver:
         if not math.isfinite(value):
             problem = f"{self.space.objective} is {value} at epoch {epoch}"
             return self._fail(trial, Failure("numeric", problem))
-        self._log.append(
-            {"event": "epoch", "trial": trial.number, "record": without_nan(record)}, sync=False
-        )
-        trial.values[epoch] = float(value)
-        if epoch == 1:
-            trial.latency_ms = record.get("latency_ms")
-            limits, latency_ms = self.space.limits, trial.latency_ms
-            self._study.constrain(trial.number, excesses(limits, latency_ms=latency_ms))
-        if trial.would_prune_at is None:
-            self._study.report(trial.number, epoch, float(value))
-        self._progress.epoch_done(trial.number, epoch, float(value))
+        self._journal.epoch(trial, record, float(value))
         self._judge(trial, epoch)
         return None
 
@@ -232,9 +204,7 @@ class StudyDriver:
         elif trial.would_prune_at is None and self._study.should_prune(trial.number):
             if not trial.immune:
                 return self._end(trial, "pruned", reason=f"{self.space.pruner.kind} at {epoch}")
-            trial.would_prune_at = epoch
-            self._log.append({"event": "would_prune", "trial": trial.number, "epoch": epoch})
-            self._study.note(trial.number, "would_prune_at", epoch)
+            self._journal.spared(trial, epoch)
         return None
 
     def _ended_by_limit(self, trial: LiveTrial) -> bool:
@@ -261,43 +231,26 @@ class StudyDriver:
         del self._running[trial.number]
         trial.was_put_back = True
         self._waiting.append(trial)
-        self._log.append({"event": "trial_continued", "trial": trial.number, "reason": reason})
-        self._progress.message(f"trial {trial.number}: {reason}")
+        self._journal.interrupted(trial.number, reason)
         return None
 
     def _fail(self, trial: LiveTrial, failure: Failure) -> None:
         if failure.kind == "data":
             # Every other trial would meet the same data; this one is left to be continued.
             raise DataError(failure.reason.partition(": ")[2] or failure.reason)
-        log_file = None
-        if failure.last_lines:
-            log_file = self._folder / "logs" / f"trial-{trial.number}.txt"
-            log_file.parent.mkdir(parents=True, exist_ok=True)
-            log_file.write_text(failure.last_lines, encoding="utf-8")
-        self._end(trial, "failed", reason=failure.reason, kind=failure.kind)
-        if log_file is not None and failure.kind == "exception":
-            self._progress.message(f"trial {trial.number}: traceback in {log_file}")
+        self._journal.failed(trial, failure)
+        self._forget(trial)
 
     def _end(
         self, trial: LiveTrial, state: State, reason: str | None = None, kind: str | None = None
     ) -> None:
         checkpoint = self._checkpoint(trial) if state == "complete" else None
-        self._log.append(
-            {
-                "event": "trial_ended",
-                "trial": trial.number,
-                "state": state,
-                "reason": reason,
-                "kind": kind,
-                "checkpoint": checkpoint,
-            }
-        )
-        spared = trial.would_prune_at is not None
-        end_trial(self._study, trial.number, state, trial.values, failure=reason, spared=spared)
+        self._journal.ended(trial, state, reason=reason, kind=kind, checkpoint=checkpoint)
+        self._forget(trial)
+
+    def _forget(self, trial: LiveTrial) -> None:
         del self._live[trial.number]
         self._running.pop(trial.number, None)
-        last_value = trial.values[max(trial.values)] if trial.values else None
-        self._progress.trial_ended(trial.number, state, last_value, reason)
 
     def _assignment(self, trial: LiveTrial) -> Assignment:
         self._running[trial.number] = self.sharing

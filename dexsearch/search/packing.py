@@ -1,7 +1,12 @@
-"""How many trials fit on a GPU: the largest need of a search space against the GPU's memory."""
+"""How many trials run at once: what one needs against what the machines have.
 
-from dexsearch.config.space import Scalar, SearchSpace, extreme_values
-from dexsearch.errors import ConfigurationError
+A GPU takes as many as the largest need of a search space leaves room for.
+"""
+
+from collections.abc import Mapping
+
+from dexsearch.config.space import ResourcesConfig, Scalar, SearchSpace, extreme_values
+from dexsearch.errors import ConfigurationError, EnvironmentFault
 from dexsearch.training.memory import training_memory_bytes
 
 _USED = 0.9
@@ -34,6 +39,67 @@ def trials_per_gpu(
     by_memory = int(memory_bytes * _USED // max(1, need_bytes))
     by_cpus = int(cpus_per_gpu // cpus_per_trial)
     return max(1, min(by_memory, by_cpus, n_trials))
+
+
+def gpus_per_trial(
+    resources: ResourcesConfig, total: Mapping[str, float], *, need_bytes: int | None,
+    memory_bytes: int | None, n_trials: int,
+) -> float:  # fmt: skip
+    """Return the part of a GPU, or the GPUs, that a trial asks for.
+
+    Args:
+        resources: of the search space; `gpu_memory_gib` goes before `memory_bytes`.
+        total: `CPU` and `GPU` of all machines together.
+        need_bytes: of the largest configuration; None: a GPU takes one trial.
+        memory_bytes: of the smallest GPU; None: nobody can tell, so likewise.
+        n_trials: how many there are to run.
+    """
+    if resources.gpus != "auto":
+        return float(resources.gpus)
+    n_gpus = int(total.get("GPU", 0.0))
+    if n_gpus < 1:
+        return 0.0
+    if resources.gpu_memory_gib != "auto":
+        memory_bytes = int(resources.gpu_memory_gib * 2**30)
+    if need_bytes is None or memory_bytes is None:
+        return 1.0
+    return 1.0 / trials_per_gpu(
+        need_bytes,
+        memory_bytes,
+        cpus_per_gpu=total.get("CPU", 0.0) / n_gpus,
+        cpus_per_trial=resources.cpus,
+        n_trials=n_trials,
+    )
+
+
+def n_slots(total: Mapping[str, float], request: Mapping[str, float]) -> int:
+    """Return how many trials fit into a cluster at once.
+
+    Raises:
+        EnvironmentFault: if not even one does.
+    """
+    slots = min(
+        int(total.get(name.upper(), 0.0) / amount) for name, amount in request.items() if amount
+    )
+    if slots < 1:
+        asked = ", ".join(f"{amount:g} {name}" for name, amount in request.items() if amount)
+        there = ", ".join(f"{total.get(name.upper(), 0.0):g} {name}" for name in request)
+        raise EnvironmentFault(
+            f"a trial needs {asked}, and the cluster has {there}",
+            hint="lower resources.cpus or resources.gpus in the search space",
+        )
+    return slots
+
+
+def n_concurrent(slots: int, n_trials: int, *, is_local: bool) -> int:
+    """Return how many trials run at once: on this machine a third of them, but at least two.
+
+    With all at once the sampler would see no result before its last proposal, the pruner would
+    have nothing to compare with, and each process takes some hundred megabytes. Whoever joins a
+    cluster has chosen its size, so there every slot is used.
+    """
+    wanted = max(2, n_trials // 3) if is_local else n_trials
+    return max(1, min(slots, wanted, n_trials))
 
 
 def _need(

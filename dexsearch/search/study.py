@@ -16,11 +16,12 @@ from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_f
 from dexsearch.search.algorithms import sampler_note
 from dexsearch.search.cluster import checkpoint_folder, prepare_environment
 from dexsearch.search.continuation import StudyRequest, refuse_changed
+from dexsearch.search.displays import progress_for
 from dexsearch.search.driver import Backend, StudyDriver
 from dexsearch.search.packing import largest_need_bytes
-from dexsearch.search.progress import Progress, progress_for
+from dexsearch.search.progress import Progress
 from dexsearch.search.signals import StopOnSignals
-from dexsearch.search.study_rebuild import open_study
+from dexsearch.search.study_database import open_study
 from dexsearch.training.metrics import METRIC_DEFINITION
 
 
@@ -93,14 +94,16 @@ def run_study(
         display.opened(record, trials=space.trials, epochs=space.epochs)
         if (note := sampler_note(space)) is not None:
             display.message(note)
+        study_asked, database = open_study(folder, record, events, space)
         driver = StudyDriver(
             space,
             record,
             log,
-            open_study(folder, record, events, space),
+            study_asked,
             storage=checkpoints,
             progress=display,
             is_time_over=lambda: deadline is not None and clock() >= deadline,
+            follow=database.follow,
         )
         signals = StopOnSignals(driver.request_stop, lambda: driver.is_backend_dead())
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself
@@ -113,6 +116,7 @@ def run_study(
                     runner.run(driver)
                 except KeyboardInterrupt:
                     interrupted = True
+        database.bring_up_to_date()
     code = signals.exit_code or (130 if interrupted else None)
     return StudyOutcome(
         read_study(folder),

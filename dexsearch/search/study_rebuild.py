@@ -1,55 +1,27 @@
-"""The Optuna study of a search: kept in study.db, rebuilt from the ledger where it differs.
+"""The Optuna study of a search, replayed from the ledger.
 
 The ledger is written first, so study.db can be missing, behind (killed between the two), ahead
 by a trial that was asked for and never handed out, or damaged. In each case the events are
 replayed, pruner included, because pruners keep state of their own in the study.
 
-A pruner changes that state while it answers. So a process that was killed before it wrote the
-answer down leaves a study.db which must not be asked again: it is rebuilt whenever a trial is
-unfinished, and the pruner is asked about an `unjudged` epoch by the driver alone.
-
-CMA-ES keeps its distribution in the study, pickled. What a file has is never unpickled: where it
-is the sampler, study.db is always written anew from the ledger, so that it holds nothing but what
-this process computed.
+The pruner is asked about an `unjudged` epoch, one whose verdict was not written down before the
+process was killed, by the driver alone.
 """
 
-import contextlib
-import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
 
 import optuna
-import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.pruners import _filter_study
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from dexsearch.config.space import Scalar, SearchSpace
 from dexsearch.ledger.log import Event
-from dexsearch.ledger.study import StudyRecord, TrialRecord
 from dexsearch.search.algorithms import KEEPS_STATE, build_pruner, build_sampler
 from dexsearch.search.limits import excesses
-from dexsearch.search.optuna_study import STATES, OptunaStudy, end_trial
+from dexsearch.search.optuna_study import OptunaStudy, end_trial
 from dexsearch.search.space import distributions, enqueued_params, suggestion_order
-
-DATABASE_NAME = "study.db"
-_PICKLING = "cmaes"
-
-
-def open_study(
-    folder: Path, record: StudyRecord, events: Sequence[Event], space: SearchSpace
-) -> OptunaStudy:
-    """Open study.db, after rebuilding it where it may not say what the ledger says."""
-    path = folder / DATABASE_NAME
-    is_trusted = space.sampler.kind != _PICKLING and not record.in_state("running")
-    study = _agreeing(path, record, space) if is_trusted else None
-    if study is None:
-        _write_database(path, replayed(record.name, events, space), record)
-        study = _load(_sqlite(path, is_current=True), record.name, space)
-    return OptunaStudy(study, space, unjudged=unjudged_trial(events))
 
 
 def replayed(name: str, events: Sequence[Event], space: SearchSpace) -> optuna.Study:
@@ -57,7 +29,7 @@ def replayed(name: str, events: Sequence[Event], space: SearchSpace) -> optuna.S
 
     The pruner is not asked about an epoch without a verdict: that is left to the driver.
     """
-    study = _load(InMemoryStorage(), name, space)
+    study = empty_study(name, space)
     unjudged = unjudged_trial(events)
     replay = _Replay(OptunaStudy(study, space, unjudged), space)
     for place, event in enumerate(events):
@@ -193,83 +165,12 @@ def _add_params(
         study._storage.set_trial_param(frozen._trial_id, key, value, known[key])
 
 
-def _agreeing(path: Path, record: StudyRecord, space: SearchSpace) -> optuna.Study | None:
-    """Return the study in a database if it says what the ledger says."""
-    if not path.exists():
-        return None
-    try:
-        study = _load(_sqlite(path), record.name, space)
-        found = study.get_trials(deepcopy=False)
-    except (SQLAlchemyError, sqlite3.Error, ValueError, KeyError, RuntimeError):
-        return None
-    agrees = len(found) == len(record.trials) and all(
-        _same(frozen, trial, record.objective)
-        for frozen, trial in zip(found, record.trials, strict=True)
-    )
-    return study if agrees else None
-
-
-def _same(frozen: FrozenTrial, trial: TrialRecord, objective: str) -> bool:
-    values = {epoch: record[objective] for epoch, record in trial.epochs.items()}
-    return (
-        frozen.number == trial.number
-        and frozen.state == STATES[trial.state]
-        and frozen.params == trial.params
-        and frozen.intermediate_values == values
-        and frozen.user_attrs.get("would_prune_at") == trial.would_prune_at
-    )
-
-
-def _write_database(path: Path, source: optuna.Study, record: StudyRecord) -> None:
-    """Write a study in memory to a database, under its name only when it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    for leftover in (partial, partial.with_name(partial.name + "-journal")):
-        leftover.unlink(missing_ok=True)
-    storage = _sqlite(partial)
-    copy = optuna.create_study(
-        storage=storage, study_name=source.study_name, directions=source.directions
-    )
-    for frozen, trial in zip(source.get_trials(), record.trials, strict=True):
-        frozen.datetime_start = datetime.fromtimestamp(trial.started)
-        if trial.ended is not None:
-            frozen.datetime_complete = datetime.fromtimestamp(trial.ended)
-        copy.add_trial(frozen)
-    for key, value in source._storage.get_study_system_attrs(source._study_id).items():
-        storage.set_study_system_attr(copy._study_id, key, value)
-    storage.remove_session()
-    storage.engine.dispose()
-    with contextlib.suppress(FileNotFoundError):
-        path.with_name(path.name + "-journal").unlink()
-    partial.replace(path)
-
-
-def _load(storage: BaseStorage, name: str, space: SearchSpace) -> optuna.Study:
+def empty_study(name: str, space: SearchSpace) -> optuna.Study:
+    """Return a study in memory that proposes and prunes as a space says; it has no trial yet."""
     return optuna.create_study(
-        storage=storage,
+        storage=InMemoryStorage(),
         study_name=name,
         direction="maximize",
-        load_if_exists=True,
         sampler=build_sampler(space.sampler, 0, space),
         pruner=build_pruner(space.pruner, epochs=space.epochs),
     )
-
-
-def _sqlite(path: Path, *, is_current: bool = False) -> RDBStorage:
-    """Open a database without waiting for the disk at each commit.
-
-    A killed process loses nothing by that; after a power cut the ledger, which does wait, has
-    what the database lacks. One that this process has written `is_current` and is not checked.
-    """
-    storage = RDBStorage(
-        f"sqlite:///{path}",
-        engine_kwargs={"connect_args": {"timeout": 60}},
-        skip_compatibility_check=is_current,
-        skip_table_creation=is_current,
-    )
-    sqlalchemy.event.listen(storage.engine, "connect", _do_not_wait_for_disk)
-    storage.engine.dispose()
-    return storage
-
-
-def _do_not_wait_for_disk(connection: sqlite3.Connection, record: object) -> None:
-    connection.execute("PRAGMA synchronous = OFF")

@@ -8,10 +8,11 @@ import torch
 from dexsearch.config.trial import Task, TrialConfig
 from dexsearch.data.pairs import TrainingData, load_training_data
 from dexsearch.data.store import open_dataset
-from dexsearch.search.trial import Assignment, Record
+from dexsearch.search.trial import Assignment, Record, failure_of
 from dexsearch.training.device import take_share, training_device
 from dexsearch.training.latency import latency_ms
 from dexsearch.training.loop import train
+from dexsearch.training.memory import training_memory_bytes
 
 
 class TrainingTrials:
@@ -33,16 +34,26 @@ class TrainingTrials:
         if config.task not in self._data:
             dataset = open_dataset(self._dataset)
             self._data[config.task] = load_training_data(dataset, config.task, device)
+        data = self._data[config.task]
+        height, width = data.validation.input.shape[-2:]
         records = train(
             config,
-            self._data[config.task],
+            data,
             epochs=assignment.epochs,
             device=device,
             checkpoints=assignment.checkpoints,
         )
-        for record in records:
-            values = record.as_dict()
-            if self._measure_latency and record.epoch == 1:
-                height, width = self._data[config.task].validation.input.shape[-2:]
-                values["latency_ms"] = latency_ms(config, (height, width), device)
-            yield values
+        try:
+            for record in records:
+                values = record.as_dict()
+                if self._measure_latency and record.epoch == 1:
+                    values["latency_ms"] = latency_ms(config, (height, width), device)
+                yield values
+        except Exception as error:
+            if failure_of(error).kind == "memory":
+                n_images = len(data.train.input) + len(data.validation.input)
+                need = training_memory_bytes(
+                    config, (height, width), n_images=n_images, device_type=device.type
+                )
+                error.add_note(f"by estimate this configuration needs {need / 2**30:.2f} GiB")
+            raise

@@ -139,8 +139,9 @@ def _failed(assignment: Assignment, done: list[Record], failure: Failure) -> Rep
 
 
 def failure_of(error: Exception) -> Failure:
-    """Classify an exception that ended a trial."""
+    """Classify an exception that ended a trial; its notes belong to the reason."""
     reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    reason = "; ".join([reason, *getattr(error, "__notes__", ())])
     lines = traceback.format_exception(error)
     last_lines = "".join(lines)[-4000:]
     kind: FailureKind = "exception"

@@ -11,7 +11,9 @@ import pytest
 from dexsearch.search.actor import REPORT
 from dexsearch.search.bridge import Bridge, StudyScheduler, told_loss
 from dexsearch.search.driver import StudyDriver
-from dexsearch.search.ray_backend import RayBackend, n_concurrent, scratch_folder
+from dexsearch.search.packing import n_concurrent
+from dexsearch.search.ray_backend import RayBackend
+from dexsearch.search.ray_cluster import scratch_folder
 from dexsearch.search.trial import Assignment, Failure, FailureKind, Record, Report
 
 HEAD = "Failure # {} (occurred at 2026-01-01_00-00-00)\n"
@@ -85,7 +87,7 @@ def test_with_a_long_temporary_folder_sockets_go_below_tmp(
     long = tmp_path / ("x" * 60)
     long.mkdir()
     for wanted, parent in ((str(long), "/tmp"), ("/tmp", "/tmp"), ("/var/tmp", "/var/tmp")):
-        monkeypatch.setattr("dexsearch.search.ray_backend.tempfile.gettempdir", lambda w=wanted: w)
+        monkeypatch.setattr("dexsearch.search.ray_cluster.tempfile.gettempdir", lambda w=wanted: w)
         folder = Path(scratch_folder())
         folder.rmdir()
         assert str(folder.parent) == parent

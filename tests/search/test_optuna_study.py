@@ -19,7 +19,8 @@ from searching import check_study, optuna_trials, search_here, space_with
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import LEDGER_NAME, study_from_events
 from dexsearch.search.optuna_study import attached_trial
-from dexsearch.search.study_rebuild import open_study, replayed
+from dexsearch.search.study_database import open_study
+from dexsearch.search.study_rebuild import replayed
 
 
 def delete(database: Path) -> None:
@@ -241,7 +242,7 @@ def test_five_hundred_trials_are_rebuilt_in_under_a_minute(tmp_path: Path) -> No
         ]
         events.append({"event": "trial_ended", "trial": number, "state": "complete", "time": 2e9})
     record = study_from_events(events, tmp_path)
-    study = open_study(tmp_path, record, events, space)
+    study, _ = open_study(tmp_path, record, events, space)
     assert len(study.study.get_trials()) == 500
 
 

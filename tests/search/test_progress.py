@@ -5,14 +5,8 @@ import pytest
 from searching import search_here
 
 from dexsearch.ledger.study import read_study
-from dexsearch.search.progress import (
-    LiveProgress,
-    PlainProgress,
-    Progress,
-    SilentProgress,
-    progress_for,
-    told_params,
-)
+from dexsearch.search.displays import LiveProgress, PlainProgress, progress_for
+from dexsearch.search.progress import Progress, SilentProgress, told_params
 
 
 class Terminal(io.StringIO):

@@ -13,8 +13,9 @@ from searching import check_study, search_here, space_with
 from dexsearch.errors import ConfigurationError, StudyBusy
 from dexsearch.ledger.log import Event, EventLog, read_events
 from dexsearch.ledger.study import read_study
+from dexsearch.search.displays import PlainProgress
 from dexsearch.search.in_process import InProcessBackend
-from dexsearch.search.progress import PlainProgress, SilentProgress
+from dexsearch.search.progress import SilentProgress
 from dexsearch.search.study import run_study
 from dexsearch.search.trial import Assignment, Record
 

@@ -1,0 +1,111 @@
+"""Starting a Ray cluster on this machine or joining one; after `cluster.prepare_environment`."""
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+from ray._private import worker as ray_worker
+
+from dexsearch.errors import EnvironmentFault
+from dexsearch.search.cluster import refuse_bad_address
+
+_SCRATCH_PREFIX = "dexray-"
+_MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes
+_BELOW_SCRATCH = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.1")
+_OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epoch
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Join the cluster at `address`, or start one on this machine; leave it, or stop it."""
+    silence_ray()
+    scratch = scratch_folder() if address is None else None
+    try:
+        if scratch is not None:
+            _start(scratch)
+        elif address is not None:
+            refuse_bad_address(address)
+            _join(address)
+        yield
+    finally:
+        ray.shutdown()
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def silence_ray() -> None:
+    """Keep Ray's own lines off standard output and standard error; trials tell what matters.
+
+    Messages of the raylet about lost workers are printed to standard output whatever `ray.init`
+    was told, unless this private switch of Ray's debugger is off.
+    """
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray_worker._worker_logs_enabled = False
+
+
+def is_local_cluster_dead() -> bool:
+    """Tell whether a process of the cluster that we started has ended; False after joining one."""
+    node = ray_worker._global_node
+    return node is not None and node.is_head() and bool(node.dead_processes())
+
+
+def scratch_folder() -> str:
+    """Make a folder for Ray's files, and remove those of processes that were killed.
+
+    One of its own, so that nothing is left; short, because sockets lie in it.
+    """
+    parent = _scratch_parent(tempfile.gettempdir())
+    for folder in Path(parent).glob(f"{_SCRATCH_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_SCRATCH_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-", dir=parent)
+
+
+def _scratch_parent(wanted: str) -> str:
+    """Return the folder for scratch folders: `/tmp` where sockets below `wanted` are too long."""
+    own = len(f"/{_SCRATCH_PREFIX}{os.getpid()}-12345678")
+    fits = len(os.fsencode(wanted)) + own + _BELOW_SCRATCH <= _MAX_SOCKET_PATH
+    return wanted if fits else "/tmp"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _start(scratch: str) -> None:
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=scratch,
+        )
+    except (RuntimeError, OSError, TimeoutError) as error:
+        raise EnvironmentFault(f"Ray does not start on this machine: {error}") from error
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, TimeoutError) as error:
+        raise EnvironmentFault(
+            f"cannot join the Ray cluster at {address}: {error}",
+            hint="with a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+        ) from error
