@@ -103,9 +103,9 @@ class QualityScorer:
         if pairs.path_lengths is not None:
             bone_cm = pairs.path_lengths.bone_cm[part].float()
             soft_cm = pairs.path_lengths.soft_cm[part].float()
-            views |= self._ribs(
-                stages, rib_regions(soft_cm, bone_cm, mask[:, 0], pixel_mm=self._pixel_mm)
-            )
+            regions = rib_regions(soft_cm, bone_cm, mask[:, 0], pixel_mm=self._pixel_mm)
+            names = [f"sdnr_rib_{target}" for target in self.targets]
+            views |= self._contrasts(names, stages, regions)
         if "tissue" not in self.targets:
             return Quality(views, None)
         tumours = None if pairs.tumours is None else pairs.tumours[part]
@@ -114,19 +114,16 @@ class QualityScorer:
             regions = tumour_regions(
                 tumours.row_px, tumours.column_px, tumours.diameter_px, mask[:, 0]
             )
-            views |= self._contrasts("sdnr_tumour_tissue", tissue, regions)
+            views |= self._contrasts(["sdnr_tumour_tissue"], tissue[:, :, None], regions)
         return self._removal(tissue, bone_cm, mask, tumours, views)
 
-    def _ribs(self, stages: Tensor, regions: Regions) -> dict[str, Tensor]:
-        """Compare ribs in every stage of every target."""
-        views: dict[str, Tensor] = {}
-        for channel, target in enumerate(self.targets):
-            views |= self._contrasts(f"sdnr_rib_{target}", stages[:, :, channel], regions)
-        return views
-
-    def _contrasts(self, name: str, images: Tensor, regions: Regions) -> dict[str, Tensor]:
-        ratios = anatomy_limited(images, regions, pixel_mm=self._pixel_mm).unbind(dim=1)
-        return {f"{name}_{stage}": r for stage, r in zip(_STAGES, ratios, strict=True)}
+    def _contrasts(
+        self, names: Sequence[str], images: Float[Tensor, "B 3 N H W"], regions: Regions
+    ) -> dict[str, Tensor]:
+        """Compare a structure with what is beside it, in every stage of the named images."""
+        ratios = anatomy_limited(images.flatten(1, 2), regions, pixel_mm=self._pixel_mm)
+        keys = [f"{name}_{stage}" for stage in _STAGES for name in names]
+        return dict(zip(keys, ratios.unbind(dim=1), strict=True))
 
     def _removal(
         self,

@@ -158,8 +158,8 @@ def _local_difference(images: Tensor, regions: Regions, sigma_px: float) -> Tens
         blur(region.to(images.dtype), sigma_px) for region in (regions.signal, regions.background)
     )
     weight = signal * background
-    difference = local_mean(images, regions.signal, sigma_px=sigma_px) - local_mean(
-        images, regions.background, sigma_px=sigma_px
+    difference = local_mean(images, regions.signal, sigma_px=sigma_px, weight=signal) - local_mean(
+        images, regions.background, sigma_px=sigma_px, weight=background
     )
     return (weight * difference).sum(dim=(-2, -1)) / weight.sum(dim=(-2, -1))
 
