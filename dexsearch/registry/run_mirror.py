@@ -12,13 +12,12 @@ runs of its own; those of the old one stay as they were.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
 from dexsearch.registry.audit_mirror import send_audits
+from dexsearch.registry.points import Point, best_epoch, best_so_far, epoch_points, milliseconds
 from dexsearch.registry.record import StudyAudit
 from dexsearch.registry.tracking import TrackingStore
 
@@ -33,16 +32,6 @@ TRIAL_KEY, PARENT, LOGGED = "dexsearch.trial_key", "mlflow.parentRunId", "dexsea
 LARGEST_BATCH = 800
 LONGEST_TAG = 5000
 LONGEST_DIGEST = 36
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One value of one metric; equal points are stored once, however often they are sent."""
-
-    key: str
-    value: float
-    timestamp_ms: int
-    step: int
 
 
 def trial_key(study: str, trial: int) -> str:
@@ -83,7 +72,7 @@ def _sync_parent(store: TrackingStore, study: StudyRecord, audits: list[StudyAud
     found = [run for run in named if run.data.tags.get(BEGUN) == begun]
     run = found[0] if found else store.client.create_run(
         store.experiment_id,
-        start_time=_ms(study.begun),
+        start_time=milliseconds(study.begun),
         tags={"dexsearch.kind": "study", "dexsearch.study": study.name, BEGUN: begun},
         run_name=study.name,
     )  # fmt: skip
@@ -96,7 +85,7 @@ def _sync_parent(store: TrackingStore, study: StudyRecord, audits: list[StudyAud
         **_identity_tags(study),
     }
     params = {"task": study.task, "objective": study.objective}
-    _send(store, run, tags=tags, params=params, points=_best_so_far(study))
+    _send(store, run, tags=tags, params=params, points=best_so_far(study))
     send_audits(store, run, audits)
     _describe_dataset(store, run, study)
     ends = [trial.ended for trial in study.trials if trial.ended]
@@ -116,13 +105,13 @@ def _sync_trial(
     if run is None:
         run = store.client.create_run(
             store.experiment_id,
-            start_time=_ms(trial.started),
+            start_time=milliseconds(trial.started),
             tags={TRIAL_KEY: trial_key(study.name, trial.number), PARENT: parent_id},
             run_name=f"{study.name}-{trial.number:04d}",
         )
     tags = {**_trial_tags(study, trial), **_identity_tags(study)}
     params = {**_flat(trial.config), **{k: str(v) for k, v in trial.params.items()}}
-    _send(store, run, tags=tags, params=params, points=_epoch_points(trial))
+    _send(store, run, tags=tags, params=params, points=epoch_points(trial))
     _describe_dataset(store, run, study)
     _end(store, run, STATUS[trial.state], trial.ended)
     return str(run.info.run_id)
@@ -133,7 +122,7 @@ def _trial_tags(study: StudyRecord, trial: TrialRecord) -> dict[str, str]:
         "dexsearch.would_prune_at": trial.would_prune_at,
         "dexsearch.reason": trial.reason,
         "dexsearch.failure": trial.kind,
-        "dexsearch.best_epoch": _best_epoch(trial, study.objective),
+        "dexsearch.best_epoch": best_epoch(trial, study.objective),
     }
     return {
         "dexsearch.study": study.name,
@@ -156,47 +145,6 @@ def _identity_tags(study: StudyRecord) -> dict[str, str]:
 
 def _begun(study: StudyRecord) -> str:
     return f"{study.begun:.3f}"
-
-
-def _epoch_points(trial: TrialRecord) -> list[Point]:
-    """Return every finite value of every epoch, timed by the seconds that epochs took.
-
-    The final epoch's `quality` follows its own values, as `quality_NAME`.
-    """
-    points = []
-    seconds = 0.0
-    for epoch, record in sorted(trial.epochs.items()):
-        seconds += float(record.get("seconds") or 0.0)
-        at = _ms(trial.started + seconds)
-        points += [
-            Point(key, float(value), at, epoch)
-            for key, value in (*record.items(), *_quality(record))
-            if key != "epoch" and isinstance(value, int | float) and math.isfinite(value)
-        ]
-    return points
-
-
-def _quality(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the image-quality scores of an epoch; nothing in earlier ledgers."""
-    return [(f"quality_{name}", value) for name, value in (record.get("quality") or {}).items()]
-
-
-def _best_so_far(study: StudyRecord) -> list[Point]:
-    """Return how the best final score grew with the complete trials."""
-    points: list[Point] = []
-    best = -math.inf
-    complete = sorted(study.ranking(), key=lambda trial: (trial.ended or 0, trial.number))
-    for count, trial in enumerate(complete, start=1):
-        best = max(best, trial.value_at(trial.last_epoch, study.objective))
-        points.append(Point(f"best_{study.objective}", best, _ms(trial.ended or 0), count))
-    return points
-
-
-def _best_epoch(trial: TrialRecord, objective: str) -> int | None:
-    """Return the epoch of the highest score, for information; the final one is what counts."""
-    scored = {e: float(record.get(objective, math.nan)) for e, record in trial.epochs.items()}
-    finite = {epoch: value for epoch, value in scored.items() if math.isfinite(value)}
-    return max(finite, key=lambda epoch: finite[epoch]) if finite else None
 
 
 def _send(
@@ -243,7 +191,7 @@ def _end(store: TrackingStore, run: Any, status: str, ended: float | None) -> No
     if status == "RUNNING":
         store.client.update_run(run.info.run_id, status=status)
     else:
-        end_time = None if ended is None else _ms(ended)
+        end_time = None if ended is None else milliseconds(ended)
         store.client.set_terminated(run.info.run_id, status=status, end_time=end_time)
 
 
@@ -269,7 +217,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[prefix + key] = str(value)
     return flat
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -68,6 +68,32 @@ def test_a_package_holds_all_that_a_generator_needs(trained: Trained) -> None:
 
 
 @pytest.mark.slow
+def test_a_card_holds_the_image_quality_of_the_final_epoch(trained: Trained) -> None:
+    versions, _ = register(trained)
+    for version in versions:
+        package = open_package(trained.workspace / version.package, sha256=version.sha256)
+        measured = trained.study.trials[version.trial].epochs[2]["quality"]
+        kept = {k: v for k, v in package.card.scores.items() if k.startswith("quality_")}
+        assert kept == {f"quality_{name}": value for name, value in measured.items()}
+        assert {"psnr_bone", "mae_bone"} <= measured.keys()
+        assert ("bone_suppression" in measured) == (version.task == "joint")
+
+
+@pytest.mark.slow
+def test_a_ledger_without_image_quality_registers_too(trained: Trained) -> None:
+    ledger = trained.workspace / "studies" / "ribs" / "ledger.jsonl"
+    events = [json.loads(line) for line in ledger.read_text().splitlines()]
+    for event in events:
+        event.get("record", {}).pop("quality", None)
+    ledger.write_text("".join(json.dumps(event) + "\n" for event in events))
+    (version, *_), told = register(replace_study(trained, read_study(ledger.parent)), n=1)
+    assert told == []
+    card = open_package(trained.workspace / version.package, sha256=version.sha256).card
+    assert not [name for name in card.scores if name.startswith("quality_")]
+    assert card.scores["val_ssim"] == version.val_ssim
+
+
+@pytest.mark.slow
 def test_a_validation_image_is_predicted_as_it_was_scored(trained: Trained) -> None:
     """The score of `predict` on validation images equals the ledger's bit for bit."""
     versions, _ = register(trained)

@@ -57,7 +57,12 @@ def make_package(tmp_path: Path) -> MakePackage:
 def make_study(tmp_path: Path) -> MakeStudy:
     """Write a ledger of `states` into the workspace `tmp_path` and read it."""
 
-    def make(*states: str, name: str = "ribs", epochs: int = 3) -> StudyRecord:
+    def make(
+        *states: str,
+        name: str = "ribs",
+        epochs: int = 3,
+        quality: dict[str, float] | None = None,
+    ) -> StudyRecord:
         folder = tmp_path / "studies" / name
         with EventLog(folder / LEDGER_NAME) as log:
             log.append(
@@ -73,13 +78,15 @@ def make_study(tmp_path: Path) -> MakeStudy:
                 }
             )
             for number, state in enumerate(states):
-                _write_trial(log, number, state, epochs)
+                _write_trial(log, number, state, epochs, quality)
         return read_study(folder)
 
     return make
 
 
-def _write_trial(log: EventLog, number: int, state: str, epochs: int) -> None:
+def _write_trial(
+    log: EventLog, number: int, state: str, epochs: int, quality: dict[str, float] | None
+) -> None:
     config = {"task": "bone", "generator": {"depth": 3, "width": 4}, "seed": number}
     log.append(
         {
@@ -94,6 +101,8 @@ def _write_trial(log: EventLog, number: int, state: str, epochs: int) -> None:
             "val_ssim_bone": 0.1 * epoch,
             "val_ssim_tissue": None, "val_psnr": 20.0, "loss_l1": 0.5 / epoch, "seconds": 0.25,
         }  # fmt: skip
+        if quality is not None:  # ledgers of earlier versions lack the key
+            record["quality"] = quality if epoch == epochs else None
         log.append({"event": "epoch", "trial": number, "record": record}, sync=False)
     if number == 0:
         log.append({"event": "would_prune", "trial": 0, "epoch": 2}, sync=False)

@@ -124,6 +124,23 @@ def test_news_are_added_to_the_same_runs(tmp_path: Path, make_study: MakeStudy) 
     assert [point.step for point in history] == [1, 2, 3]
 
 
+def test_image_quality_stands_beside_the_scores_of_the_final_epoch(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    make_study("complete", quality={"bone_suppression": 0.75, "tumour_error_mm": 1.5})
+    sync_workspace(tmp_path)
+    run = runs(tmp_path)["ribs-0000"]
+    assert {k: v for k, v in run.data.metrics.items() if k.startswith("quality")} == {
+        "quality_bone_suppression": 0.75,
+        "quality_tumour_error_mm": 1.5,
+    }
+    history = client(tmp_path).get_metric_history(run.info.run_id, "quality_bone_suppression")
+    assert [point.step for point in history] == [3]
+    before = shown(tmp_path)
+    sync_workspace(tmp_path)
+    assert shown(tmp_path) == before
+
+
 def test_a_deleted_database_comes_back(
     tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
