@@ -111,13 +111,16 @@ class _Replay:
         if epoch in self._values[number]:
             return
         self._values[number][epoch] = value
+        over: dict[str, float] = {}
         if epoch == 1:
-            self._study.constrain(
-                number, excesses(self._space.limits, latency_ms=record.get("latency_ms"))
-            )
+            over = excesses(self._space.limits, latency_ms=record.get("latency_ms"))
+            self._study.constrain(number, over)
         if number not in self._spared:
             self._study.report(number, epoch, value)
-            if is_judged and epoch < self._space.epochs:
+            # The driver ended what is over a limit without asking the pruner, which remembers
+            # whom it was asked about.
+            is_over = any(excess > 0 for excess in over.values())
+            if is_judged and epoch < self._space.epochs and not is_over:
                 self._study.should_prune(number)
 
     def _end(self, number: int, event: Event) -> None:

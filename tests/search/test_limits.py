@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 from invented_curves import rising
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from searching import SearchRunner, optuna_trials, search_here, space_with
 
-from dexsearch.config.space import LimitsConfig
+from dexsearch.config.space import LimitsConfig, SearchSpace
 from dexsearch.config.trial import TrialConfig
 from dexsearch.errors import ConfigurationError
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study
 from dexsearch.models.counting import n_generator_parameters
 from dexsearch.search.limits import broken_limit, excesses
+from dexsearch.search.study_rebuild import replayed
 from dexsearch.search.trial import Assignment, Record
 
 WIDTHS = {
@@ -39,6 +40,11 @@ def timed(assignment: Assignment) -> Iterator[Record]:
 
 def over(record: StudyRecord) -> list[int]:
     return [trial.number for trial in record.trials if trial.kind == "limit"]
+
+
+def rungs(trial: FrozenTrial) -> dict[str, float]:
+    """Return what successive halving remembers of a trial."""
+    return {k: v for k, v in trial.system_attrs.items() if k.startswith("completed_rung")}
 
 
 def test_a_configuration_over_the_parameters_is_never_trained(tmp_path: Path) -> None:
@@ -153,6 +159,24 @@ def test_a_trial_over_a_limit_whose_end_was_not_written_is_ended_and_not_trained
             for event in read_events(here / LEDGER_NAME)
             if event.get("trial") == number
         }
+
+
+def test_the_pruner_never_hears_of_what_is_over_a_limit_rebuilt_or_not(tmp_path: Path) -> None:
+    """Its rungs would count trials that no legal one has to beat."""
+    folder = tmp_path / "s"
+    search_here(
+        folder, timed, slots=1, trials=12, search=WIDTHS, limits={"latency_ms": LATENCY_MS},
+        pruner={"kind": "successive_halving", "min_epochs": 1, "immune_every": 0},
+    )  # fmt: skip
+    limited = over(read_study(folder))
+    assert limited
+    lived = [rungs(trial) for trial in optuna_trials(folder)]
+    assert any(lived)
+    assert not any(lived[number] for number in limited)
+    record = read_study(folder)
+    space = SearchSpace.model_validate(record.space)
+    rebuilt = replayed("s", read_events(folder / LEDGER_NAME), space)
+    assert [rungs(trial) for trial in rebuilt.get_trials()] == lived
 
 
 def test_without_a_limit_nothing_is_counted_or_stored(tmp_path: Path) -> None:
