@@ -166,9 +166,9 @@ def plain_loop(pairs: Pairs, prediction: torch.Tensor, pixel_mm: float) -> dict[
     soft, bone = (a.float() for a in (pairs.path_lengths.soft_cm, pairs.path_lengths.bone_cm))
     t = pairs.tumours
     inside = pairs.mask.numpy()
+    x = pairs.input.numpy()[inside].astype(float)  # polyfit gives up on millions of float32
     lines = [
-        np.polyfit(pairs.input.numpy()[inside], pairs.target[:, c : c + 1].numpy()[inside], 1)
-        for c in range(len(TARGETS))
+        np.polyfit(x, pairs.target[:, c : c + 1].numpy()[inside], 1) for c in range(len(TARGETS))
     ]
 
     def scored(i: int) -> tuple[dict[str, float], NDArray[np.float64]]:
