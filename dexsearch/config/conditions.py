@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 Scalar = bool | int | float | str
 
-_WRITTEN = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|!=)\s*(\S+)\s*")
+_WRITTEN = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|!=)\s*('(?:[^']|'')*'|\"[^\"]*\"|\S+)\s*")
+_QUOTED = re.compile(r"'((?:[^']|'')*)'|\"([^\"]*)\"")
+_PLAIN = re.compile(r"[^\s'\"]+")
 _OF_THE_DISCRIMINATOR = ("discriminator.", "optimizer.discriminator_ratio")
 
 
@@ -39,7 +41,7 @@ def parse_condition(text: str) -> Condition:
     """Read a condition as it is written in a search space.
 
     Raises:
-        ValueError: if it is anything but a key, `==` or `!=`, and one word.
+        ValueError: if it is anything but a key, `==` or `!=`, and one word or quoted text.
     """
     match = _WRITTEN.fullmatch(text)
     if match is None:
@@ -57,12 +59,20 @@ def implied_conditions(key: str) -> tuple[Condition, ...]:
 
 
 def written(value: Scalar) -> str:
-    """Return a value as YAML has it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """Return a value as YAML has it; a text that reads as something else, in quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and not (_PLAIN.fullmatch(value) and _scalar(value) == value):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value)
 
 
 def _scalar(text: str) -> Scalar:
-    """Read a value as YAML would: true, false, an integer, a number, else a word."""
+    """Read a value as YAML would: true, false, an integer, a number, else a text."""
+    quoted = _QUOTED.fullmatch(text)
+    if quoted is not None:
+        single, double = quoted.groups()
+        return double if single is None else single.replace("''", "'")
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
@@ -70,4 +80,4 @@ def _scalar(text: str) -> Scalar:
             return kind(text)
         except ValueError:
             continue
-    return text.strip("'\"")
+    return text

@@ -1,14 +1,12 @@
-"""A search space: fixed values, searched values, pruner, sampler, data and resources."""
+"""A search space: fixed values, searched values, and the settings of the search."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from dexsearch.config.base import Config, first_problem
 from dexsearch.config.conditions import Scalar, written
-from dexsearch.config.data import PhantomDataConfig
 from dexsearch.config.dependencies import (
     conditions_of,
     drawing_order,
@@ -22,6 +20,13 @@ from dexsearch.config.distributions import (
     IntRange,
     can_draw,
     extreme_values,
+)
+from dexsearch.config.settings import (
+    DataConfig,
+    LimitsConfig,
+    PrunerConfig,
+    ResourcesConfig,
+    SamplerConfig,
 )
 from dexsearch.config.trial import Task, TrialConfig, trial_config
 
@@ -44,78 +49,6 @@ __all__ = [
 TrialKey = Annotated[str, AfterValidator(known_trial_key)]
 
 
-class DataConfig(Config):
-    """Where the pairs come from: exactly one of `phantom` and `path`."""
-
-    phantom: PhantomDataConfig | None = None
-    path: Path | None = None
-    """A dataset folder; relative to the workspace, else to the current folder."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.phantom is None) == (self.path is None):
-            raise ValueError("give exactly one of 'phantom' and 'path'")
-        return self
-
-
-class PrunerConfig(Config):
-    """When a trial may be stopped early, judged on the objective of validation subjects."""
-
-    kind: Literal["median", "percentile", "successive_halving", "hyperband", "none"] = (
-        "successive_halving"
-    )
-    min_epochs: Annotated[int, Field(ge=1)] = 10
-    """Epochs before the first decision; adversarial SSIM is noisy early on."""
-
-    reduction: Annotated[int, Field(ge=2)] = 3
-    """One in `reduction` trials survives a rung (successive halving and hyperband)."""
-
-    percentile: Annotated[float, Field(gt=0, lt=100)] = 50.0
-    """Trials below this percentile of the complete ones stop (percentile pruner)."""
-
-    immune_every: Annotated[int, Field(ge=0)] = 8
-    """One random trial in so many is never stopped, so that pruning can be audited; 0: none."""
-
-
-class SamplerConfig(Config):
-    """How configurations are proposed."""
-
-    kind: Literal["tpe", "random", "qmc", "gp", "cmaes"] = "tpe"
-    """`tpe` learns which values go well together, conditional ones and choices too, also from
-    pruned trials and broken limits. `gp` learns from complete trials, and only the keys that every
-    trial draws; `cmaes` likewise, and only those that are ranges, of which it needs two; the other
-    keys are then drawn by TPE, each by itself, which a search says at its start. `qmc` spreads
-    evenly, a coordinate for every key, `random` independently; neither learns."""
-
-    seed: Annotated[int, Field(ge=0)] = 0
-
-
-class ResourcesConfig(Config):
-    """What one trial occupies."""
-
-    cpus: Annotated[int, Field(ge=1)] = 1
-    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
-    """`auto`: where there are GPUs, the part of one that the largest configuration needs; a part
-    such as 0.25 lets four trials share a GPU; 0: none."""
-
-    gpu_memory_gib: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
-    """Memory of each GPU, for `gpus: auto`; `auto` asks the nodes."""
-
-
-class LimitsConfig(Config):
-    """What a generator may need.
-
-    A trial over a limit ends, is never ranked, and counts as a broken constraint for the sampler.
-    """
-
-    parameters: Annotated[int, Field(ge=1)] | None = None
-    """Most parameters of the generator, counted before anything is trained."""
-
-    latency_ms: Annotated[float, Field(gt=0)] | None = None
-    """Longest time for one image in milliseconds, measured on the trial's device after its first
-    epoch. It depends on the machine and on what else runs there: leave a margin."""
-
-
 class SearchSpace(Config):
     """A search as a YAML file describes it."""
 
@@ -124,7 +57,8 @@ class SearchSpace(Config):
 
     data: DataConfig
     objective: Literal["val_ssim", "val_ssim_bone", "val_ssim_tissue"] = "val_ssim"
-    """The masked SSIM that is maximised; `val_ssim` is the mean over the head's targets."""
+    """The masked SSIM that is maximised; `val_ssim` is the mean over the head's targets, so it
+    compares heads of the same targets only."""
 
     trials: Annotated[int, Field(ge=1)] = 64
     """Total number of trials of the study."""
@@ -208,14 +142,8 @@ class SearchSpace(Config):
 
     @model_validator(mode="after")
     def _every_head_has_the_objective(self) -> Self:
-        target = self.objective.removeprefix("val_ssim").lstrip("_")
         heads = self.search.get("task", Choice(choice=(self.fixed.get("task", self.task),)))
-        for head in extreme_values(heads):
-            if target and target not in Task(str(head)).targets:
-                raise ValueError(
-                    f"objective {self.objective!r} needs a head that predicts {target}, and "
-                    f"{head} does not; choose val_ssim or another task"
-                )
+        _refuse_incomparable([Task(str(head)) for head in extreme_values(heads)], self.objective)
         return self
 
     def constant(self, key: str) -> Scalar:
@@ -259,6 +187,26 @@ class SearchSpace(Config):
     def config_for(self, params: dict[str, Scalar], *, seed: int) -> TrialConfig:
         """Return the configuration of one trial: defaults, then `fixed`, then `params`."""
         return trial_config({"task": self.task.value, "seed": seed, **self.fixed, **params})
+
+
+def _refuse_incomparable(heads: Sequence[Task], objective: str) -> None:
+    """Raise ValueError unless the objective means the same images for every head."""
+    target = objective.removeprefix("val_ssim").lstrip("_")
+    for head in heads:
+        if target and target not in head.targets:
+            raise ValueError(
+                f"objective {objective!r} needs a head that predicts {target}, and "
+                f"{head} does not; choose val_ssim or another task"
+            )
+    if target or len({head.targets for head in heads}) < 2:
+        return
+    shared = [name for name in heads[0].targets if all(name in head.targets for head in heads)]
+    advice = [f"set objective to val_ssim_{name}, which all of them have" for name in shared]
+    raise ValueError(
+        f"objective {objective!r} is the mean over a head's targets, and the searched heads "
+        f"{', '.join(heads)} have different ones, whose scores do not compare; "
+        f"{' or '.join(advice) or 'search these heads in studies of their own'}"
+    )
 
 
 def _refuse_undrawn(space: SearchSpace, configuration: Mapping[str, Scalar]) -> None:

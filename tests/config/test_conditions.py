@@ -2,8 +2,10 @@
 
 import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dexsearch.config.conditions import parse_condition
+from dexsearch.config.conditions import Condition, Scalar, parse_condition
 from dexsearch.config.dependencies import drawing_order
 from dexsearch.config.space import SearchSpace
 from dexsearch.config.yaml_file import parse_space
@@ -88,11 +90,30 @@ def test_conditions_survive_json_in_one_spelling() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("a.b == true", True), ("a.b != 4", 4), ("a.b == 1e-3", 1e-3), ("a.b == 'x'", "x")],
-)
+    [("a.b == true", True), ("a.b != 4", 4), ("a.b == 1e-3", 1e-3), ("a.b == 'x'", "x"),
+     ("a.b == '4'", "4"), ('a.b == "true"', "true"), ("a.b == 'it''s so'", "it's so")],
+)  # fmt: skip
 def test_a_value_is_read_as_yaml_reads_it(text: str, value: object) -> None:
     found = parse_condition(text).value
     assert (found, type(found)) == (value, type(value))
+
+
+@given(
+    equal=st.booleans(),
+    value=st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+    | st.sampled_from(["4", "-1_0", "true", "1e-3", "inf", "", "'x'", '"', "a b", "none"]),
+)  # fmt: skip
+def test_a_condition_reads_as_it_was_written(equal: bool, value: Scalar) -> None:
+    condition = Condition("loss.adversarial", equal=equal, value=value)
+    found = parse_condition(str(condition))
+    assert found == condition
+    assert type(found.value) is type(value)
+
+
+def test_a_number_in_quotes_stays_a_text_when_a_space_is_stored() -> None:
+    lines = "  generator.depth: {int: [2, 4]}\n  generator.kernel_px: {choice: [3, 4], when: "
+    with pytest.raises(ConfigurationError, match="never takes; allowed are 2, 3, 4"):
+        space_of(lines + "\"generator.depth == '3'\"}\n")
 
 
 def test_one_is_not_true() -> None:

@@ -163,6 +163,29 @@ def test_every_head_must_have_the_objective(head: str, allowed: bool) -> None:
             parse_space(text, name="s.yaml")
 
 
+@pytest.mark.parametrize(
+    ("heads", "told"),
+    [
+        ("bone, joint", "bone, joint have different ones, .* set objective to val_ssim_bone"),
+        ("tissue, derive", "set objective to val_ssim_tissue, which all of them have"),
+        ("bone, tissue", "search these heads in studies of their own"),
+        ("bone, joint, tissue", "search these heads in studies of their own"),
+        ("joint, derive", None),
+        ("bone", None),
+    ],
+)
+def test_the_mean_over_targets_compares_heads_of_the_same_targets_only(
+    heads: str, told: str | None
+) -> None:
+    """A joint head's mean holds the easy tissue, a bone head's does not."""
+    text = f"task: joint\nsearch: {{task: {{choice: [{heads}]}}}}\ndata: {{path: x}}\n"
+    if told is None:
+        assert parse_space(text, name="s.yaml").objective == "val_ssim"
+    else:
+        with pytest.raises(ConfigurationError, match=told):
+            parse_space(text, name="s.yaml")
+
+
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_bytes("task: joint # Röntgen".encode("latin-1"))
     with pytest.raises(ConfigurationError, match="UTF-8"):

@@ -141,7 +141,10 @@ def test_grey_levels_are_refused_because_tissue_is_computed_from_the_exposure(
     assert not (tmp_path / "out").exists()
 
 
-ASKED = ["task: derive\n", "task: joint\nsearch: {task: {choice: [bone, derive]}}\n"]
+ASKED = [
+    "task: derive\n",
+    "task: joint\nobjective: val_ssim_bone\nsearch: {task: {choice: [bone, derive]}}\n",
+]
 
 
 @pytest.mark.parametrize("asked", ASKED)
