@@ -4,11 +4,14 @@ Some trials are immune: the pruner's first verdict on them is written down and n
 A *false prune* is an immune trial that would have been stopped and still ends among the best tenth
 of the complete trials. Every search that prunes pays with such trials; this one counts them.
 
-Three limits that a reader should know. The complete trials are immune ones and survivors, so their
-best tenth is harder to reach than that of all trials would be, and the rate of false prunes reads
-low. Over survivors the rank correlation reads low too as a rule, because the lower part of the
-range is missing; over immune trials alone it is unbiased, and is taken over those as soon as
-there are enough. And what pruning saved assumes that a pruned trial would have kept its own pace.
+Four limits that a reader should know. Only a good trial can be pruned falsely, and about one
+immune trial in ten is good: a pruner that tosses a coin has few false prunes per immune trial too.
+So the share of the good ones that would have been stopped stands beside it, with an interval that
+says how little a few of them tell. The complete trials are immune ones and survivors, so their best
+tenth is harder to reach than that of all trials would be, and the count of false prunes reads low.
+Over survivors the rank correlation reads low too as a rule, because the lower part of the range is
+missing; over immune trials alone it is unbiased, and is taken over those as soon as there are
+enough. And what pruning saved assumes that a pruned trial would have kept its own pace.
 """
 
 import math
@@ -25,6 +28,10 @@ from dexsearch.search.statistics import (
 
 ENOUGH_TO_JUDGE = 20
 """Immune trials from which on a rate means something; 8 without a false prune may hide 37 %."""
+
+MOST_GOOD_STOPPED = 0.5
+"""A pruner is trusted once it surely (95 % interval) stops fewer than this share of the good
+immune trials: none of 6, one of 9. It is then better at least than tossing a coin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,8 @@ class EpochCorrelation:
 class Audit:
     """What pruning saved, and what it would have thrown away.
 
-    Hours are those of trials while they train; of a device that several trials share, each has
-    its part.
+    Hours are trial-hours: the wall time of a trial's epochs, whatever share of a device it had.
+    Eight trials side by side for an hour are eight of them, on one GPU as on eight.
     """
 
     pruner: str
@@ -64,7 +71,7 @@ class Audit:
     epochs_all: int
     """Epochs of the same trials without pruning."""
 
-    device_hours_saved: float
+    trial_hours_saved: float
     """The epochs saved, each at the mean pace of its own trial."""
 
     n_immune: int
@@ -72,10 +79,13 @@ class Audit:
 
     n_would_be_pruned: int
     n_false_prunes: int
+    n_good: int
+    """Immune trials in the best tenth of the complete: those that can be pruned falsely."""
+
     epochs_paid: int
     """Epochs that immune trials trained after the pruner wanted to stop them."""
 
-    device_hours_paid: float
+    trial_hours_paid: float
     """How long those epochs took."""
 
     correlated_over: Literal["immune", "complete"] = "complete"
@@ -93,9 +103,19 @@ class Audit:
         """Exact (Clopper-Pearson) 95 % interval of false prunes per immune trial."""
         return rate_interval(self.n_false_prunes, self.n_immune)
 
+    @property
+    def good_bounds(self) -> Interval:
+        """Exact 95 % interval of the share of good trials that the pruner would stop."""
+        return rate_interval(self.n_false_prunes, self.n_good)
+
+    @property
+    def keeps_good(self) -> bool:
+        """Whether the pruner surely stops fewer good trials than `MOST_GOOD_STOPPED`."""
+        return self.enough and self.good_bounds.high < MOST_GOOD_STOPPED
+
     def as_json(self) -> dict[str, Any]:
         """Return what `--format json`, the registry and MLflow show."""
-        rate, n = self.rate_bounds, self.n_immune
+        rate, n, good = self.rate_bounds, self.n_immune, self.good_bounds
         counts = asdict(self)
         del counts["correlations"]
         return {
@@ -104,6 +124,10 @@ class Audit:
             "false_prune_rate": self.n_false_prunes / n if n else None,
             "false_prune_rate_low": rate.low,
             "false_prune_rate_high": rate.high,
+            "good_stopped_rate": self.n_false_prunes / self.n_good if self.n_good else None,
+            "good_stopped_rate_low": good.low,
+            "good_stopped_rate_high": good.high,
+            "keeps_good": self.keeps_good,
             "correlations": [
                 {
                     "epoch": found.epoch,
@@ -124,11 +148,12 @@ class Audit:
         return "\n".join([
             f"pruning ({self.pruner}): {self.n_pruned} pruned, {self.epochs_saved} of "
             f"{self.epochs_all} epochs saved ({share:.0%}), about "
-            f"{_hours(self.device_hours_saved)} at the pruned trials' own pace",
+            f"{_hours(self.trial_hours_saved)} at the pruned trials' own pace",
             f"audit: of {self.n_immune} immune trials {self.n_would_be_pruned} would have been "
             f"pruned, {self.n_false_prunes} wrongly (in the best tenth of {self.n_complete} "
-            f"complete); it cost {self.epochs_paid} epochs, {_hours(self.device_hours_paid)}",
+            f"complete); it cost {self.epochs_paid} epochs, {_hours(self.trial_hours_paid)}",
             f"  {self._told_rate()}",
+            f"  {self._told_good()}",
             *self._told_correlations(),
         ])  # fmt: skip
 
@@ -142,6 +167,23 @@ class Audit:
         return (
             f"pruned wrongly: {self.n_false_prunes / self.n_immune:.1%} of trials "
             f"({rate.low:.1%} to {rate.high:.1%}, exact 95% interval)"
+        )
+
+    def _told_good(self) -> str:
+        """Return what happened to the trials that could be pruned falsely, and how sure it is."""
+        if self.n_good == 0:
+            return "no immune trial ended in the best tenth: nothing is known of pruning good ones"
+        found = self.good_bounds
+        if found.high < MOST_GOOD_STOPPED:
+            verdict = f"surely under {MOST_GOOD_STOPPED:.0%}"
+        elif found.low > MOST_GOOD_STOPPED:
+            verdict = f"surely over {MOST_GOOD_STOPPED:.0%}"
+        else:
+            verdict = f"too few to tell whether under {MOST_GOOD_STOPPED:.0%}"
+        return (
+            f"of the {self.n_good} immune in the best tenth it would have stopped "
+            f"{self.n_false_prunes} ({found.low:.0%} to {found.high:.0%}, exact 95% interval): "
+            f"{verdict}"
         )
 
     def _told_correlations(self) -> list[str]:
@@ -174,12 +216,13 @@ def audit(record: StudyRecord) -> Audit:
         n_pruned=len(pruned),
         epochs_saved=sum(epochs - trial.last_epoch for trial in pruned),
         epochs_all=epochs * (len(pruned) + len(ranking)),
-        device_hours_saved=sum(_seconds_saved(trial, epochs) for trial in pruned) / 3600,
+        trial_hours_saved=sum(_seconds_saved(trial, epochs) for trial in pruned) / 3600,
         n_immune=len(immune),
         n_would_be_pruned=len(doomed),
         n_false_prunes=sum(trial.number in best for trial in doomed),
+        n_good=sum(trial.number in best for trial in immune),
         epochs_paid=sum(trial.last_epoch - _verdict(trial) for trial in doomed),
-        device_hours_paid=sum(_seconds_after(trial, _verdict(trial)) for trial in doomed) / 3600,
+        trial_hours_paid=sum(_seconds_after(trial, _verdict(trial)) for trial in doomed) / 3600,
         correlated_over="immune" if fair else "complete",
         correlations=_correlations(record, immune if fair else list(ranking), epochs),
     )
@@ -241,4 +284,4 @@ def _seconds_saved(trial: TrialRecord, epochs: int) -> float:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:.1f} device-hours" if hours >= 1 else f"{hours * 60:.1f} device-minutes"
+    return f"{hours:.1f} trial-hours" if hours >= 1 else f"{hours * 60:.1f} trial-minutes"

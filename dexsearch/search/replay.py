@@ -87,6 +87,13 @@ class Replay:
         reached = (e for e, best in zip(self.epochs, self.best, strict=True) if best >= value)
         return next(reached, math.inf)
 
+    def best_after(self, epochs: int) -> float:
+        """Return the best value of the trials complete after so many epochs; -inf if none is."""
+        return max(
+            (best for e, best in zip(self.epochs, self.best, strict=True) if e <= epochs),
+            default=-math.inf,
+        )
+
 
 @dataclass(slots=True)
 class _Clock:

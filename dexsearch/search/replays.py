@@ -28,7 +28,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The two kinds, and what the pruner's kind looks at."""
+        """The two kinds, and what the pruner's kind looks at; immune trials if not the usual."""
         pruner = self.pruner
         if pruner.kind == "none":
             return f"{self.sampler.kind} / none"
@@ -36,7 +36,9 @@ class Pair:
         if pruner.kind in ("successive_halving", "hyperband"):
             details.append(f"reduction={pruner.reduction}")
         if pruner.kind == "percentile":
-            details.append(f"percentile={pruner.percentile:g}")
+            details.append(f"percentile={pruner.percentile:.15g}")
+        if pruner.immune_every != PrunerConfig().immune_every:
+            details.append(f"immune_every={pruner.immune_every}")
         return f"{self.sampler.kind} / {pruner.kind}({', '.join(details)})"
 
     def __call__(self, table: CurveTable, objective: str, seed: int) -> Contender:
@@ -73,7 +75,7 @@ class Summary:
     regret: float
     """Median of what the best complete trial lacks to the table's best."""
 
-    false_prune_rate: float
+    best_tenth_stopped: float
     """Of the configurations of the best tenth, the share that the pruner wanted to stop."""
 
     n_pruned: float
@@ -145,7 +147,7 @@ def summarise_replays(
         never_rate=float(np.mean(np.isinf(needed))),
         epochs_all=median([float(result.epochs_all) for result in replays]),
         regret=median([best - result.best[-1] if result.best else math.inf for result in replays]),
-        false_prune_rate=sum(result.n_false for result in replays) / n_good if n_good else 0.0,
+        best_tenth_stopped=sum(result.n_false for result in replays) / n_good if n_good else 0.0,
         n_pruned=float(np.mean([result.n_pruned for result in replays])),
     )
 

@@ -78,7 +78,8 @@ class StudyDatabase:
     def follow(self) -> None:
         """Copy what is new, if a trial has ended or the newest copy is `LONGEST_BEHIND_S` old."""
         trials = self._source.get_trials(deepcopy=False)
-        has_ended = any(trials[number].state.is_finished() for number in self._unfinished)
+        open_ones = [*self._unfinished, *range(self._n_trials, len(trials))]
+        has_ended = any(trials[number].state.is_finished() for number in open_ones)
         if has_ended or self._clock() - self._copied_at >= LONGEST_BEHIND_S:
             self.bring_up_to_date()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dexsearch.errors import DataError
+from dexsearch.training.out_of_memory import tells_of_memory
 
 UNDECIDED_S = 1.0
 """How long a worker trains between two reports while no verdict can fall."""
@@ -149,11 +150,6 @@ def failure_of(error: Exception) -> Failure:
         kind = "data"
     elif type(error).__name__ == "TrainingDiverged" or isinstance(error, FloatingPointError):
         kind = "numeric"
-    elif isinstance(error, MemoryError) or _tells_of_memory(str(error)):
+    elif tells_of_memory(error):
         kind = "memory"
     return Failure(kind, reason, last_lines)
-
-
-def _tells_of_memory(message: str) -> bool:
-    """Recognise CUDA's and the CPU allocator's way to say that memory is used up."""
-    return any(words in message.lower() for words in ("out of memory", "can't allocate memory"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dexsearch.errors import ConfigurationError
-from dexsearch.jobs.forecast import Forecast, forecast, image_counts
+from dexsearch.jobs.forecast import Forecast, _at_once, forecast, image_counts
 from dexsearch.jobs.plan import SearchPlan, plan_search
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
 
@@ -96,3 +96,22 @@ def test_a_space_of_which_nothing_can_run_is_refused(tmp_path: Path) -> None:
     broken = replace(plan, space=plan.space.model_copy(update={"fixed": fixed}))
     with pytest.raises(ConfigurationError, match="can be run"):
         forecast(broken, tell=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("resources", "at_once"),
+    [
+        ("{gpus: auto, gpu_memory_gib: 80}", 8),  # 16 processors, 2 GPUs: 8 each; a third of 24
+        ("{gpus: auto, gpu_memory_gib: 0.1}", 2),  # not even one fits by estimate; one on each
+        ("{gpus: 1}", 2),
+        ("{gpus: 0}", 8),
+        ("{cpus: 99}", 1),
+    ],
+)
+def test_trials_at_once_are_counted_as_the_search_counts_them(
+    resources: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    text = HEAD.replace("trials: 9", "trials: 24") + f"resources: {resources}\n" + SEARCH
+    assert _at_once(planned(tmp_path, text), ImageCounts(20, 4)) == at_once

@@ -53,7 +53,66 @@ def test_a_false_prune_is_a_doomed_trial_in_the_best_tenth() -> None:
 def test_twenty_immune_trials_are_enough() -> None:
     found = audit(study([trial(n, n / 100, immune=True) for n in range(20)]))
     assert found.enough
-    assert "too few" not in str(found)
+    assert "too few to judge" not in str(found)
+
+
+def with_good(n_good: int, n_stopped: int) -> list[TrialRecord]:
+    """Immune trials, a tenth of them good; the pruner would stop `n_stopped` of the good ones."""
+    return [
+        trial(n, n / 1000, immune=True, would_prune_at=4 if 9 * n_good <= n < bad else None)
+        for bad in (9 * n_good + n_stopped,)
+        for n in range(10 * n_good)
+    ]
+
+
+def test_few_good_trials_do_not_make_a_pruner_look_strong() -> None:
+    """A coin would have stopped none of the two as often as one time in four."""
+    found = audit(study(with_good(2, 0)))
+    assert (found.n_immune, found.n_false_prunes, found.n_good) == (20, 0, 2)
+    assert found.enough
+    assert not found.keeps_good
+    assert (
+        "of the 2 immune in the best tenth it would have stopped 0 (0% to 84%, exact 95% "
+        "interval): too few to tell whether under 50%" in str(found)
+    )
+    none = audit(study([*with_good(2, 0), *(trial(n, 9.0 + n) for n in range(100, 110))]))
+    assert none.n_good == 0
+    assert "no immune trial ended in the best tenth" in str(none)
+    assert none.as_json()["good_stopped_rate"] is None
+
+
+@pytest.mark.parametrize(
+    ("n_good", "n_stopped", "keeps", "told"),
+    [
+        (6, 0, True, "surely under 50%"),
+        (5, 0, False, "too few to tell"),
+        (9, 1, True, "surely under 50%"),
+        (20, 15, False, "surely over 50%"),
+        (20, 10, False, "too few to tell"),
+    ],
+)
+def test_a_pruner_is_trusted_once_it_surely_keeps_more_good_trials_than_it_stops(
+    n_good: int, n_stopped: int, keeps: bool, told: str
+) -> None:
+    found = audit(study(with_good(n_good, n_stopped)))
+    assert found.keeps_good is keeps
+    assert told in str(found)
+    shown = found.as_json()
+    assert (shown["n_good"], shown["good_stopped_rate"]) == (n_good, n_stopped / n_good)
+    exact = stats.binomtest(n_stopped, n_good).proportion_ci(0.95, method="exact")
+    interval = (shown["good_stopped_rate_low"], shown["good_stopped_rate_high"])
+    assert interval == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_a_pruner_that_tosses_a_coin_has_few_false_prunes_and_is_not_trusted() -> None:
+    rng = np.random.default_rng(0)
+    tosses = rng.random(200) < 0.5
+    found = audit(study([
+        trial(n, n / 1000, immune=True, would_prune_at=4 if stopped else None)
+        for n, stopped in enumerate(tosses)
+    ]))  # fmt: skip
+    assert found.as_json()["false_prune_rate"] < 0.1
+    assert not found.keeps_good
 
 
 def test_an_empty_study_and_one_without_pruner_have_an_audit_too() -> None:
@@ -82,9 +141,9 @@ def test_time_saved_is_the_pace_of_the_pruned_and_time_paid_is_measured() -> Non
         trial(2, 0.3, immune=True, would_prune_at=7, seconds=1200.0),  # 3 of 20 min paid
     ]
     found = audit(study(trials))
-    assert found.device_hours_saved == pytest.approx(1.5)
-    assert found.device_hours_paid == pytest.approx(1.0)
-    assert "about 1.5 device-hours at the pruned trials' own pace" in str(found)
+    assert found.trial_hours_saved == pytest.approx(1.5)
+    assert found.trial_hours_paid == pytest.approx(1.0)
+    assert "about 1.5 trial-hours at the pruned trials' own pace" in str(found)
 
 
 def test_a_trial_over_a_limit_was_not_pruned() -> None:
@@ -94,7 +153,7 @@ def test_a_trial_over_a_limit_was_not_pruned() -> None:
 
 def test_a_pruned_trial_without_an_epoch_saves_epochs_but_no_known_time() -> None:
     found = audit(study([trial(0, 0.5, state="pruned", epochs=0)]))
-    assert (found.epochs_saved, found.device_hours_saved) == (10, 0.0)
+    assert (found.epochs_saved, found.trial_hours_saved) == (10, 0.0)
 
 
 def test_early_scores_are_correlated_with_final_ones_as_scipy_does() -> None:

@@ -5,8 +5,9 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from searching import check_study, ray_command, ray_environment, run_on_ray
@@ -42,12 +43,25 @@ def n_events(folder: Path) -> int:
     return len(read_events(folder / "ledger.jsonl"))
 
 
+def n_epochs(folder: Path) -> int:
+    return sum(event["event"] == "epoch" for event in read_events(folder / "ledger.jsonl"))
+
+
 def begun(
     folder: Path, function: str, *, epoch_s: float, events: int, **changes: object
 ) -> subprocess.Popen[str]:
     """Start a search and return once it has written so many more events."""
-    before = n_events(folder)
-    process = subprocess.Popen(
+    wanted = n_events(folder) + events
+    process = started(folder, function, epoch_s=epoch_s, **changes)
+    wait_until(process, lambda: n_events(folder) >= wanted)
+    return process
+
+
+def started(
+    folder: Path, function: str, *, epoch_s: float, **changes: object
+) -> subprocess.Popen[str]:
+    """Start a search."""
+    return subprocess.Popen(
         ray_command(folder, function, **changes),
         env=ray_environment(folder.parent / "home", epoch_s),
         stdout=subprocess.PIPE,
@@ -55,12 +69,15 @@ def begun(
         text=True,
         start_new_session=True,
     )
+
+
+def wait_until(process: subprocess.Popen[str], is_reached: Callable[[], bool]) -> None:
+    """Wait for what a running search writes."""
     deadline = time.monotonic() + 90
-    while n_events(folder) < before + events:
+    while not is_reached():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "the search does not get going"
         time.sleep(0.02)
-    return process
 
 
 def ended(process: subprocess.Popen[str], *, timeout_s: float) -> tuple[str, str]:
@@ -91,8 +108,9 @@ def test_a_lost_trial_process_costs_no_epoch_and_no_other_trial(folder: Path) ->
     assert "trial 1: its process was lost; continuing from its checkpoint" in outcome.stderr
     trained = (folder / "trials" / "1" / "trained.txt").read_text().split()
     assert trained == [str(epoch) for epoch in range(1, 10)], "an epoch was trained twice"
-    again = [event for event in read_events(folder / "ledger.jsonl") if "reason" in event]
-    assert again[0]["event"] == "trial_continued"
+    events = read_events(folder / "ledger.jsonl")
+    again = [event for event in events if event["event"] == "trial_continued"]
+    assert [(event["trial"], event["reason"]) for event in again] == [(1, "its process was lost")]
 
 
 def test_a_trial_that_loses_its_process_again_and_again_fails(folder: Path) -> None:
@@ -134,27 +152,26 @@ def test_killed_five_times_a_search_ends_with_the_ledger_of_one_that_never_was(
     folder: Path, tmp_path: Path
 ) -> None:
     """Random sampler, no pruner: then it does not matter in which order trials end."""
-    alone = {
+    alone: dict[str, Any] = {
         "trials": 8, "epochs": 12, "sampler": {"kind": "random"}, "pruner": {"kind": "none"},
     }  # fmt: skip
+    kills = sorted(random.Random(5).sample(range(2, 72), 5))  # epochs in the ledger, of 96
     assert run_on_ray(tmp_path / "whole" / "s", "rising", **alone).exit_code == 0
-    moments = random.Random(5)
-    delays = []
-    for _ in range(5):
-        process = begun(folder, "rising", epoch_s=0.05, events=1, **alone)
-        delays.append(round(moments.random() * 0.8, 2))
-        time.sleep(delays[-1])
+    for n in kills:
+        process = started(folder, "rising", epoch_s=0.2, **alone)
+        wait_until(process, lambda n=n: n_epochs(folder) >= n)  # type: ignore[misc]
         process.kill()
         process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the search had ended before it was killed"
         wait_until_gone(process.pid)
+    assert n_epochs(folder) < 96
     outcome = run_on_ray(folder, "rising", **alone)
     assert outcome.exit_code == 0, outcome.stderr
     record = check_study(folder, trials=8, epochs=12)
-    n_epochs = sum(len(trial.epochs) for trial in record.trials)
-    told = f"killed after {delays} s: {len(record.trials)} trials, {n_epochs} epochs"
+    told = f"killed at {kills} epochs: {len(record.trials)} trials, {n_epochs(folder)} epochs"
     assert ends_as(folder) == ends_as(tmp_path / "whole" / "s"), told
-    started = [e for e in read_events(folder / "ledger.jsonl") if e["event"] == "trial_started"]
-    assert sorted(event["trial"] for event in started) == list(range(8)), told
+    begins = [e for e in read_events(folder / "ledger.jsonl") if e["event"] == "trial_started"]
+    assert sorted(event["trial"] for event in begins) == list(range(8)), told
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from invented_curves import rising
-from searching import check_study, search_here, space_with
+from searching import check_study, run_on_ray, search_here, space_with
 
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import read_study
@@ -51,6 +51,35 @@ def test_trials_that_do_not_fit_beside_each_other_are_put_back_and_all_are_compl
     reasons = [event["reason"] for event in events if event["event"] == "trial_continued"]
     assert reasons
     assert all(reason.startswith("out of memory with up to") for reason in reasons)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_on_ray_two_trials_that_do_not_fit_on_one_gpu_are_halved_and_all_are_completed(
+    tmp_path: Path,
+) -> None:
+    ended = run_on_ray(
+        tmp_path / "s", "crowded", gpus=2, trials=12, epochs=4, pruner={"kind": "none"},
+        resources={"gpus": "auto", "gpu_memory_gib": 10},
+    )  # fmt: skip
+    assert ended.exit_code == 0, ended.stderr
+    record = check_study(tmp_path / "s", trials=12, epochs=4)
+    assert len(record.in_state("complete")) == 12
+    running: set[int] = set()
+    reasons = []
+    for event in read_events(tmp_path / "s" / "ledger.jsonl"):
+        if event["event"] == "trial_started":
+            running.add(event["trial"])
+            assert len(running) <= (2 if reasons else 4), "more at once than the GPUs take"
+        elif event["event"] == "trial_continued":
+            reasons.append(event["reason"])
+            running.discard(event["trial"])
+        elif event["event"] == "trial_ended":
+            running.discard(event["trial"])
+    told = "out of memory with up to 2 trials on a GPU; from now on 1 at once on each"
+    assert reasons
+    assert set(reasons) == {told}
+    assert [trial.last_record["share"] for trial in record.trials][-4:] == [1.0] * 4
 
 
 def test_alone_on_its_gpu_a_trial_out_of_memory_has_failed(tmp_path: Path) -> None:

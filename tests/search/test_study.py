@@ -369,3 +369,14 @@ def test_the_display_hears_what_the_ledger_holds(
     n_epochs = sum(len(trial.epochs) for trial in read_study(tmp_path / "s").trials)
     assert sum(" epoch " in line for line in lines) == n_epochs
     assert lines[-1].endswith("2/2 ended")
+
+
+def test_the_display_ends_with_what_a_trial_raised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search_here(tmp_path / "s", FUNCTIONS["failing"], trials=2, progress=PlainProgress(sys.stderr))
+    lines = capsys.readouterr().err.splitlines()
+    last = [line for line in lines if line.startswith("trial 1: ")]
+    assert last[-3:-1] == ["trial 1: RuntimeError: no such kernel", "trial 1: in two lines"]
+    assert last[-1].endswith("trial-1.txt")
+    assert len(last) == 4

@@ -1,13 +1,16 @@
 """A real trial as a search runs it, and the latency in the record of its first epoch."""
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from dexsearch.config.trial import trial_config
 from dexsearch.data.store import Dataset
 from dexsearch.search.training_trials import TrainingTrials
-from dexsearch.search.trial import Assignment, Record
+from dexsearch.search.trial import Assignment, Record, TrialStepper
+from dexsearch.training.networks import Networks
 
 
 def records_of(dataset: Dataset, folder: Path, *, measure_latency: bool) -> list[Record]:
@@ -38,3 +41,21 @@ def test_only_a_search_that_limits_the_latency_measures_it_and_nothing_else_chan
     assert scores(plain) == scores(timed)
     continued = records_of(exposed_cohort, tmp_path / "timed", measure_latency=True)
     assert ["latency_ms" in record for record in continued] == [True, False], "re-sent with it"
+
+
+@pytest.mark.slow
+def test_out_of_memory_tells_how_much_the_configuration_needs_by_estimate(
+    exposed_cohort: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(networks: Networks, *batch: torch.Tensor) -> torch.Tensor:
+        return torch.empty(2**60, dtype=torch.uint8)  # a real refusal of torch's allocator
+
+    monkeypatch.setattr(Networks, "train_step", too_large)
+    config = trial_config({"generator.depth": 2, "generator.width": 4, "batch_size": 4})
+    stepper = TrialStepper(TrainingTrials(exposed_cohort.path, cpus=1))
+    stepper.begin(Assignment(0, config.model_dump(mode="json"), epochs=2, checkpoints=tmp_path))
+    failure = stepper.step().failure
+    assert failure is not None
+    assert failure.kind == "memory"
+    assert re.search(r"; by estimate this configuration needs \d+\.\d\d GiB$", failure.reason)
+    assert "out of memory in epoch 1" in failure.reason

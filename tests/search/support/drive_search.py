@@ -4,13 +4,50 @@ A program of its own, so that it can be killed, and so that no other test has im
 """
 
 import json
+import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dexsearch.config.space import SearchSpace
 from dexsearch.errors import DexSearchError
 from dexsearch.search.cluster import prepare_environment
+from dexsearch.search.driver import Backend, StudyDriver
 from dexsearch.search.study import run_study
+
+if TYPE_CHECKING:
+    from dexsearch.search.ray_backend import RayBackend
+
+
+NEED_BYTES = 4 * 2**30
+"""What a trial is said to need of a pretended GPU."""
+
+
+@dataclass(frozen=True)
+class OnPretendedGpus:
+    """Runs a backend on a local Ray that counts absent GPUs, and two processors for each."""
+
+    backend: "RayBackend"
+    n_gpus: int
+
+    def run(self, driver: StudyDriver) -> None:
+        import ray
+
+        from dexsearch.search.ray_cluster import scratch_folder, silence_ray
+
+        silence_ray()
+        scratch = scratch_folder()
+        ray.init(
+            address="local", num_cpus=2 * self.n_gpus, num_gpus=self.n_gpus,
+            include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000,
+            _node_ip_address="127.0.0.1", _temp_dir=scratch,
+        )  # fmt: skip
+        try:
+            self.backend.run_on(driver)
+        finally:
+            ray.shutdown()
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def main(request_path: str) -> int:
@@ -22,7 +59,12 @@ def main(request_path: str) -> int:
 
     space = SearchSpace.model_validate(request["space"])
     folder = Path(request["folder"])
-    backend = RayBackend(FUNCTIONS[request["function"]], space.resources, folder / "tune")
+    backend: Backend = RayBackend(
+        FUNCTIONS[request["function"]], space.resources, folder / "tune",
+        need_bytes=NEED_BYTES if request["gpus"] else None,
+    )  # fmt: skip
+    if request["gpus"]:
+        backend = OnPretendedGpus(backend, request["gpus"])
     try:
         outcome = run_study(
             space,

@@ -101,6 +101,27 @@ def failing_process(assignment: Assignment) -> Iterator[Record]:
         yield record
 
 
+def crowded(assignment: Assignment) -> Iterator[Record]:
+    """Two trials never fit on one GPU; who may have a neighbour waits some seconds for it."""
+    gpu = assignment.checkpoints.with_name(f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}")
+    came, on_it = gpu / "came", gpu / "on_it"
+    for marks in (came, on_it):
+        marks.mkdir(parents=True, exist_ok=True)
+        (marks / str(assignment.number)).touch()
+    try:
+        deadline = time.monotonic() + 10
+        while assignment.gpu_share < 1 and len(list(came.iterdir())) < 2:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        for record in rising(assignment):
+            if len(list(on_it.iterdir())) > 1:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            yield {**record, "share": assignment.gpu_share}
+    finally:
+        (on_it / str(assignment.number)).unlink()
+
+
 FUNCTIONS: dict[str, Callable[[Assignment], Iterator[Record]]] = {
     function.__name__: function
     for function in (
@@ -113,6 +134,7 @@ FUNCTIONS: dict[str, Callable[[Assignment], Iterator[Record]]] = {
         noisy,
         telling_process,
         failing_process,
+        crowded,
     )
 }
 FOLDER = Path(__file__).parent

@@ -87,10 +87,12 @@ def search_here(
     )
 
 
-def ray_command(folder: Path, function: str, **changes: object) -> list[str]:
+def ray_command(folder: Path, function: str, *, gpus: int = 0, **changes: object) -> list[str]:
+    """`gpus` are pretended: Ray counts them, and nobody looks for them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     request = folder.with_suffix(".json")
-    values = {"space": {**SPACE, **changes}, "function": function, "folder": str(folder)}
+    values = {"space": {**SPACE, **changes}, "function": function}
+    values |= {"folder": str(folder), "gpus": gpus}
     request.write_text(json.dumps(values))
     return [sys.executable, str(SUPPORT / "drive_search.py"), str(request)]
 
@@ -110,9 +112,9 @@ def run_in_process(folder: Path, function: str, **changes: object) -> Ended:
     return Ended(outcome.interrupted or 0, interrupted=outcome.interrupted)
 
 
-def run_on_ray(folder: Path, function: str, **changes: object) -> Ended:
+def run_on_ray(folder: Path, function: str, *, gpus: int = 0, **changes: object) -> Ended:
     done = subprocess.run(
-        ray_command(folder, function, **changes),
+        ray_command(folder, function, gpus=gpus, **changes),
         env=ray_environment(folder.parent / "home"),
         capture_output=True,
         text=True,
