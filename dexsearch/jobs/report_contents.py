@@ -36,7 +36,7 @@ _AUDIT_WORDS = {
     "n_would_be_pruned": "of these, would have been pruned",
     "n_false_prunes": "of these, in the best tenth (false prunes)",
     "epochs_paid": "epochs that the audit cost",
-    "device_hours_paid": "device hours that the audit cost",
+    "trial_hours_paid": "trial-hours that the audit cost",
     "correlated_over": "trials of the rank correlation",
     "enough": "enough immune trials to judge",
     "false_prune_rate": "false prunes per immune trial",
