@@ -1,15 +1,22 @@
 """Running out of memory, told as an error that names the step and what helps.
 
-Allocators say it in three ways: Python's MemoryError, torch's OutOfMemoryError on a GPU, and on a
-CPU a plain RuntimeError whose text begins with a place in torch's source.
+Allocators say it in many ways: Python's MemoryError, torch's OutOfMemoryError on a GPU, and plain
+RuntimeErrors of torch's CPU allocator and of NVIDIA's libraries, known by their words alone. Needs
+no torch, so a search may ask, too.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
-_CPU_ALLOCATOR_SAYS = "can't allocate memory"
+PHRASES = (
+    "out of memory",  # CUDA itself, torch's allocator of GPU memory
+    "can't allocate memory",  # torch's DefaultCPUAllocator
+    "not enough memory",  # the same on Windows
+    "cannot allocate memory",  # the operating system
+    "_status_alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED and its like of cuDNN, cuSOLVER, ...
+    "_allocation_failed",  # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED since cuDNN 9
+)
+"""Words that only an allocator without memory uses, in small letters."""
 
 
 class TrainingOutOfMemory(MemoryError):
@@ -29,6 +36,12 @@ class TrainingOutOfMemory(MemoryError):
         )
 
 
+def tells_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory is used up, on a GPU or beside it."""
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or any(phrase in message for phrase in PHRASES)
+
+
 @contextmanager
 def naming_memory(epoch: int, place: str) -> Iterator[None]:
     """Turn an allocator's error into `TrainingOutOfMemory`; other errors pass through.
@@ -40,17 +53,12 @@ def naming_memory(epoch: int, place: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        reason = _reason(error)
-        if reason is None:
+        if not tells_of_memory(error):
             raise
-        raise TrainingOutOfMemory(epoch, place, reason) from error
+        raise TrainingOutOfMemory(epoch, place, _reason(error)) from error
 
 
-def _reason(error: Exception) -> str | None:
-    """Return what the allocator asked for; None where it was not an allocator's error."""
+def _reason(error: Exception) -> str:
+    """Return what the allocator asked for, without the place in torch's source."""
     first_line = (str(error).splitlines() or [""])[0]
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return first_line or "no memory is left"
-    if _CPU_ALLOCATOR_SAYS in first_line:
-        return first_line.partition("DefaultCPUAllocator: ")[2] or first_line
-    return None
+    return first_line.partition("DefaultCPUAllocator: ")[2] or first_line or "no memory is left"
