@@ -102,8 +102,8 @@ def plan_search(
         size_px, digest = manifest.size_px, manifest.digest
     else:
         size_px = (space.data.phantom.size_px, space.data.phantom.size_px)
-    refuse_unbuildable(space, size_px)
     refuse_unexposable(space, dataset, manifest)
+    refuse_unbuildable(space, size_px)
     refuse_underivable(space, dataset, manifest)
     if (workspace / "studies" / name / LEDGER_NAME).exists():
         request = StudyRequest(name, space, dataset, digest, size_px, METRIC_DEFINITION)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dexsearch.config.space import Distribution, Scalar, SearchSpace
 from dexsearch.config.space import extreme_values as ends_of
 from dexsearch.errors import ConfigurationError
-from dexsearch.jobs.space_size import decisions
+from dexsearch.jobs.space_size import Params, alike, decisions
 
 if TYPE_CHECKING:
     from dexsearch.data.manifest import Manifest
@@ -43,8 +43,8 @@ def _corners(space: SearchSpace) -> Iterator[dict[str, Scalar]]:
         base = space.drawn({**smallest, **decided})
         yield base
         for key in _SIZED:
-            if key in base and key not in decided:
-                yield from ({**base, key: value} for value in ends_of(space.search[key]))
+            if key in base:
+                yield from ({**base, key: value} for value in _values_in(space, key, decided))
 
 
 def refuse_unexposable(space: SearchSpace, dataset: Path, manifest: "Manifest | None") -> None:
@@ -59,14 +59,9 @@ def refuse_unexposable(space: SearchSpace, dataset: Path, manifest: "Manifest | 
         ConfigurationError: if a trial may expose anew what the dataset cannot, or may be given
             a jitter without a fresh exposure.
     """
+    for decided in decisions(space):
+        _refuse_idle_jitter(space, decided)
     resample = _possible(space, _RESAMPLE, default=False)
-    for key in ("exposure.dose_jitter", "exposure.kvp_jitter"):
-        jitter = max(map(float, _possible(space, key, default=0.0)))
-        if jitter > 0 and not all(resample):
-            raise ConfigurationError(
-                f"{key} may be {jitter:g} in trials whose {_RESAMPLE} is false, where it would "
-                f"change nothing; write '{_RESAMPLE}: true' under 'fixed', or leave {key} out"
-            )
     if any(resample) and not _exposable(space, manifest):
         raise ConfigurationError(
             f"{_RESAMPLE} may be true, and the dataset {str(dataset)!r} cannot be exposed anew: "
@@ -79,6 +74,20 @@ def refuse_unexposable(space: SearchSpace, dataset: Path, manifest: "Manifest | 
             "within a pixel let through: it was made by an older version; make it again, or leave "
             "the key out"
         )
+
+
+def _refuse_idle_jitter(space: SearchSpace, decided: Params) -> None:
+    """Raise ConfigurationError if a trial that decides so may jitter a stored exposure."""
+    if all(_values_in(space, _RESAMPLE, decided)):
+        return
+    for key in ("exposure.dose_jitter", "exposure.kvp_jitter"):
+        jitter = max(map(float, _values_in(space, key, decided)))
+        if jitter > 0:
+            raise ConfigurationError(
+                f"{key} may be {jitter:g} in trials whose {_RESAMPLE} is false, where it would "
+                f"change nothing; write '{_RESAMPLE}: true' under 'fixed', leave {key} out, or "
+                f"search it with 'when: {_RESAMPLE} == true'"
+            )
 
 
 def refuse_underivable(space: SearchSpace, dataset: Path, manifest: "Manifest | None") -> None:
@@ -106,6 +115,15 @@ def refuse_underivable(space: SearchSpace, dataset: Path, manifest: "Manifest | 
 def _possible(space: SearchSpace, key: str, *, default: Scalar) -> tuple[Scalar, ...]:
     """Return the values that a key may take; enqueued ones are among the searched."""
     return ends_of(space.search[key]) if key in space.search else (space.fixed.get(key, default),)
+
+
+def _values_in(space: SearchSpace, key: str, decided: Params) -> tuple[Scalar, ...]:
+    """Return the values that a key may take in the trials that decide so; one if not drawn."""
+    if key in decided:
+        return alike(space, key, decided[key])
+    if key in space.search and space.is_drawn(key, decided):
+        return ends_of(space.search[key])
+    return (space.constant(key),)
 
 
 def _exposable(space: SearchSpace, manifest: "Manifest | None") -> bool:

@@ -1,13 +1,18 @@
 """Configurations counted by hand and by listing them."""
 
+import pytest
+
 from dexsearch.config.space import SearchSpace
 from dexsearch.config.yaml_file import parse_space
+from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.space_size import (
+    alike,
     continuous_keys,
     decisions,
     draw_configurations,
     n_configurations,
 )
+from dexsearch.models.counting import n_generator_parameters
 
 HEAD = "task: joint\ndata:\n  phantom: {subjects: 6, poses: 4, size_px: 64}\n"
 CONDITIONAL = """\
@@ -39,10 +44,55 @@ def test_decisions_are_listed_once_as_far_as_they_are_drawn() -> None:
         {"loss.adversarial": "none"},
         {"loss.adversarial": "lsgan", "discriminator.patch_px": 1},
         {"loss.adversarial": "lsgan", "discriminator.patch_px": 16},
-        {"loss.adversarial": "hinge", "discriminator.patch_px": 1},
-        {"loss.adversarial": "hinge", "discriminator.patch_px": 16},
     ]
+    assert alike(space(CONDITIONAL), "loss.adversarial", "lsgan") == ("lsgan", "hinge")
     assert list(decisions(space("search: {generator.depth: {int: [2, 4]}}"))) == [{}]
+
+
+def test_a_long_range_that_decides_is_split_at_the_values_that_are_asked_for() -> None:
+    """256 x 256 combinations decide in 2 x 3 ways; counted by hand, with the ways' sizes."""
+    ranges = space(
+        "search:\n  generator.width: {int: [1, 256]}\n  discriminator.width: {int: [1, 256]}\n"
+        "  ema_decay: {choice: [0.9, 0.99, 0.999], when: generator.width == 64}\n"
+        "  optimizer.schedule: {choice: [constant, cosine], when: discriminator.width == 8}\n"
+        "  batch_size: {choice: [4, 8], when: discriminator.width != 16}\n"
+    )
+    found = list(decisions(ranges))
+    assert len(found) == 2 * 3
+    assert {(d["generator.width"], d["discriminator.width"]) for d in found} == {
+        (width, other) for width in (1, 64) for other in (1, 8, 16)
+    }
+    assert n_configurations(ranges) == (255 + 3) * (254 * 2 + 2 * 2 + 1)
+
+
+def test_truth_and_one_are_told_apart() -> None:
+    mixed = space(
+        "search:\n  exposure.resample: {choice: [true, false]}\n"
+        "  batch_size: {choice: [2, 4], when: exposure.resample == true}\n"
+    )
+    assert [d["exposure.resample"] for d in decisions(mixed)] == [True, False]
+    assert n_configurations(mixed) == 2 + 1
+
+
+LIMITED = """search:
+  generator.depth: {int: [2, 4]}
+  generator.width: {choice: [8, 64]}
+limits: {parameters: MOST}
+"""
+
+
+def test_generators_over_the_limit_are_never_drawn() -> None:
+    everything = draw_configurations(space(LIMITED.partition("limits")[0]), 200, seed=0)
+    counts = sorted({n_generator_parameters(config) for config in everything})
+    limited = space(LIMITED.replace("MOST", str(counts[2])))
+    drawn = draw_configurations(limited, 200, seed=0)
+    assert sorted({n_generator_parameters(config) for config in drawn}) == counts[:3]
+    assert n_configurations(limited) == 6, "the limit takes part in no count"
+
+
+def test_a_limit_that_leaves_nothing_is_told_with_the_smallest_generator() -> None:
+    with pytest.raises(ConfigurationError, match=r"is 100, and the smallest .* has \d,\d{3}; rai"):
+        draw_configurations(space(LIMITED.replace("MOST", "100")), 50, seed=0)
 
 
 def test_a_continuous_key_makes_a_space_endless() -> None:
