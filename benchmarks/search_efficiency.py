@@ -1,30 +1,40 @@
 """How many epochs does a search need on recorded curves? Ours, random search, Ray's own way.
 
-    python benchmarks/search_efficiency.py --choose    # which pair to ship: one half of the table
-    python benchmarks/search_efficiency.py --report    # what it brings: the other half
+    python benchmarks/search_efficiency.py --choose    # which settings: one half of the table
+    python benchmarks/search_efficiency.py --report --ours NAME --peer NAME    # the other half
 
 The halves are decided by a hash of each configuration's number, so nothing that was looked at to
-choose is in what is reported. The peer is Ray's own OptunaSearch (its TPE) and ASHAScheduler,
-driven as Ray's controller drives them, on the same rows, workers and virtual time.
+choose is in what is reported. `--choose` prints the line for `--report`.
+
+The peer is Ray's own OptunaSearch (its TPE) and ASHAScheduler, driven as Ray's controller drives
+them, on the same rows, workers and virtual time. ASHA's settings are chosen as ours are: from the
+same grid, on the same half, by the same criterion; its defaults are shown beside them.
+
+Criterion: searches that miss the goal with at most one seed in ten come first; among these and
+among the others, the mean over the seeds of the epochs to the goal, where a search that never
+gets there counts as many epochs as training the whole half.
 """
 
 import argparse
-import hashlib
 import math
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from dexsearch.config.space import PrunerConfig, SamplerConfig, SearchSpace
+from ray_contender import RayPair
+
+from dexsearch.config.space import PrunerConfig, SamplerConfig
 from dexsearch.search.curves import CurveTable, read_table, with_rows
-from dexsearch.search.replay import Conditions, Verdict
+from dexsearch.search.replay import Conditions, Replay
 from dexsearch.search.replays import (
     Pair,
     Summary,
     epochs_needed,
+    median,
+    median_interval,
     median_ratio_interval,
     run_replays,
     summarise_replays,
@@ -32,103 +42,75 @@ from dexsearch.search.replays import (
 
 TABLE = Path(__file__).parent / "curves" / "joint-64px.jsonl"
 WITHIN = 0.002
+NEVER_ALLOWED = 0.1
+SHOWN = 15
 RANDOM = Pair(SamplerConfig(kind="random"), PrunerConfig(kind="none"))
+SAMPLERS = ("random", "tpe", "qmc")
+LATE_SAMPLERS = ("cmaes", "gp")  # gp takes a hundred times as long: with the best pruner only
+PARTS = ((4, "a quarter"), (2, "half"))
+HEADER = (
+    f"\n| search | epochs to within {WITHIN} | 95 % | never | mean, never = all | epochs in all "
+    "| regret | best tenth stopped |\n|---|---|---|---|---|---|---|---|"
+)
 
 
 @dataclass(frozen=True)
-class RayPair:
-    """Builds Ray's OptunaSearch and ASHA for one seed."""
+class Found:
+    """A contender and its replays."""
 
-    min_epochs: int
-    reduction: int
-    name: str = "Ray Tune: OptunaSearch / ASHA"
+    contender: Pair | RayPair
+    replays: Sequence[Replay]
+    summary: Summary
+    mean: float
+    """Mean epochs to the goal; a seed that never gets there counts the whole half."""
 
-    def __call__(self, table: CurveTable, objective: str, seed: int) -> "RayContender":
-        """Return a new search."""
-        return RayContender(table, objective, seed, self.min_epochs, self.reduction)
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What is chosen by: the least comes first."""
+        return self.summary.never_rate > NEVER_ALLOWED, self.mean
 
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """Kind of the sampler and of the pruner."""
+        if isinstance(self.contender, RayPair):
+            return "Ray", "Ray"
+        return self.contender.sampler.kind, self.contender.pruner.kind
 
-class RayContender:
-    """Ray's classes, told what Ray's controller tells them, without a cluster."""
-
-    def __init__(
-        self, table: CurveTable, objective: str, seed: int, min_epochs: int, reduction: int
-    ) -> None:
-        import optuna
-        from ray.tune.schedulers import ASHAScheduler
-        from ray.tune.search.optuna import OptunaSearch
-
-        from dexsearch.search.space import suggest
-        from dexsearch.search.table_sampler import TableSampler, TriedRows
-
-        changes: dict[str, Any] = {"sampler": {"seed": seed}, "enqueue": (), "limits": {}}
-        space = SearchSpace.model_validate({**table.space, **changes})
-        self._rows = TriedRows(table, space)
-        self._search = OptunaSearch(
-            space=lambda trial: suggest(trial, space),
-            metric="score",
-            mode="max",
-            sampler=TableSampler(optuna.samplers.TPESampler(seed=seed), self._rows),
-        )
-        self._scheduler = ASHAScheduler(
-            metric="score", mode="max", max_t=table.epochs,
-            grace_period=min_epochs, reduction_factor=reduction,
-        )  # fmt: skip
-        self._trials: list[SimpleNamespace] = []
-
-    def begin(self) -> tuple[int, int]:
-        """Add a trial as the controller does."""
-        number = len(self._trials)
-        trial = SimpleNamespace(trial_id=f"trial-{number}")
-        self._trials.append(trial)
-        self._search.suggest(trial.trial_id)
-        self._scheduler.on_trial_add(None, trial)
-        return number, self._rows.row_of[number]
-
-    def judge(self, number: int, epoch: int, value: float) -> Verdict:
-        """Pass a result on: to the scheduler first, to the searcher only if the trial goes on."""
-        trial, result = self._trials[number], {"training_iteration": epoch, "score": value}
-        if self._scheduler.on_trial_result(None, trial, result) == "STOP":
-            self._complete(number, result)
-            return "stop"
-        self._search.on_trial_result(trial.trial_id, result)
-        return "go on"
-
-    def complete(self, number: int, epoch: int, value: float) -> None:
-        """Pass the last result on, at which ASHA stops every trial."""
-        result = {"training_iteration": epoch, "score": value}
-        self._scheduler.on_trial_result(None, self._trials[number], result)
-        self._complete(number, result)
-
-    def _complete(self, number: int, result: dict[str, float]) -> None:
-        trial = self._trials[number]
-        self._scheduler.on_trial_complete(None, trial, result)
-        self._search.on_trial_complete(trial.trial_id, result=result)
-
-
-def _hash(number: int) -> bytes:
-    return hashlib.sha256(f"half/{number}".encode()).digest()
+    def regrets_after(self, epochs: int, best: float) -> list[float]:
+        """Return what the best complete trial of each seed then lacks to the table's best."""
+        return [best - replay.best_after(epochs) for replay in self.replays]
 
 
 def half_of(table: CurveTable, *, chosen_on: bool) -> CurveTable:
-    """Return one half of the rows, by the hash of their numbers."""
-    ranked = sorted(
-        table.rows, key=lambda row: hashlib.sha256(f"half/{row.number}".encode()).digest()
+    """Return the rows of one half: a row stays in its half when the table grows."""
+    low = [sha256(f"half/{row.number}".encode()).digest()[0] < 128 for row in table.rows]
+    return with_rows(
+        table,
+        tuple(row for row, is_low in zip(table.rows, low, strict=True) if is_low is chosen_on),
     )
-    middle = len(ranked) // 2
-    return with_rows(table, tuple(ranked[:middle] if chosen_on else ranked[middle:]))
 
 
-def candidates(epochs: int, samplers: list[str]) -> list[Pair]:
+def halving_grid(epochs: int) -> list[tuple[int, int]]:
+    """Return first decisions (epoch 1, a ninth, a quarter of all) and reductions of halving."""
+    firsts = dict.fromkeys((1, max(1, epochs // 9), max(1, epochs // 4)))
+    return [(first, reduction) for first in firsts for reduction in (2, 3, 4)]
+
+
+def candidates(epochs: int, samplers: Iterable[str]) -> list[Pair]:
     """Return every pair of a sampler and a pruner with a few settings."""
     pruners = [PrunerConfig(kind="none")]
-    for first in sorted({max(1, epochs // 9), max(1, epochs // 4), max(1, epochs // 2)}):
+    for first in dict.fromkeys(max(1, epochs // part) for part in (9, 4, 2)):
         pruners += [PrunerConfig(kind="median", min_epochs=first)]
         pruners += [PrunerConfig(kind="percentile", min_epochs=first, percentile=25)]
-        for reduction in (2, 3):
-            for kind in ("successive_halving", "hyperband"):
-                pruners.append(PrunerConfig(kind=kind, min_epochs=first, reduction=reduction))
+    for first, reduction in halving_grid(epochs):
+        for kind in ("successive_halving", "hyperband"):
+            pruners.append(PrunerConfig(kind=kind, min_epochs=first, reduction=reduction))
     return [Pair(SamplerConfig(kind=s), p) for s in samplers for p in pruners]
+
+
+def peers(epochs: int) -> list[RayPair]:
+    """Return Ray's searches: its defaults, which are of the grid too, and the rest of the grid."""
+    return list(dict.fromkeys([RayPair(), *(RayPair(*given) for given in halving_grid(epochs))]))
 
 
 def bar(done: int, total: int) -> None:
@@ -136,69 +118,140 @@ def bar(done: int, total: int) -> None:
     sys.stderr.write(f"\r{done}/{total} replays" + ("\n" if done == total else ""))
 
 
-def cells(found: Summary) -> str:
-    """Return a row of the markdown table."""
-    low, high = found.epochs_interval.low, found.epochs_interval.high
-    shown = [("never" if math.isinf(x) else f"{x:.0f}") for x in (found.epochs_to_best, low, high)]
-    return (
-        f"| {found.name} | {shown[0]} | {shown[1]} to {shown[2]} | {found.never_rate:.0%} | "
-        f"{found.epochs_all:.0f} | {found.regret:.4f} | {found.false_prune_rate:.0%} |"
-    )
+def search(
+    contenders: Sequence[Pair | RayPair], conditions: Conditions, *, seeds: int, jobs: int
+) -> list[Found]:
+    """Replay the contenders."""
+    table = conditions.table
+    goal = table.best(conditions.objective) - WITHIN
+    whole = len(table.rows) * table.epochs
+    replayed = run_replays(contenders, conditions, seeds=seeds, jobs=jobs, progress=bar)
+    return [
+        Found(
+            contender,
+            replays,
+            summarise_replays(contender.name, replays, conditions, within=WITHIN),
+            sum(min(needed, whole) for needed in epochs_needed(replays, goal)) / seeds,
+        )
+        for contender, replays in zip(contenders, replayed, strict=True)
+    ]
+
+
+def choose(conditions: Conditions, *, seeds: int, jobs: int) -> None:
+    """Print the best settings of ours and of the peer on the choosing half."""
+    epochs = conditions.table.epochs
+    pairs = candidates(epochs, SAMPLERS)
+    found = search([*pairs, *peers(epochs)], conditions, seeds=seeds, jobs=jobs)
+    ours, theirs = found[: len(pairs)], found[len(pairs) :]
+    pruner = pairs[ours.index(min(ours, key=lambda one: one.rank))].pruner
+    late = [Pair(SamplerConfig(kind=kind), pruner) for kind in LATE_SAMPLERS]
+    ours += search(late, conditions, seeds=seeds, jobs=jobs)
+    ours.sort(key=lambda found: found.rank)
+    theirs.sort(key=lambda found: found.rank)
+    shown = ours[:SHOWN]
+    for place in (0, 1):
+        best = {found.kinds[place]: found for found in reversed(ours)}
+        shown += [found for found in best.values() if found not in shown]
+    shown.sort(key=lambda found: found.rank)
+    print(f"\n{len(ours)} pairs: the best {SHOWN}, and the best with each sampler and pruner")
+    print_table(shown)
+    print(f"\nThe peer: {len(theirs)} settings")
+    print_table(theirs)
+    print(f"\n--report --ours {ours[0].summary.name!r} --peer {theirs[0].summary.name!r}")
+
+
+def report(conditions: Conditions, ours: Pair, peer: RayPair, *, seeds: int, jobs: int) -> None:
+    """Print what the chosen settings bring on the other half."""
+    contenders = dict.fromkeys([RANDOM, ours, peer, RayPair()])
+    found = search(list(contenders), conditions, seeds=seeds, jobs=jobs)
+    print_table(found)
+    random, shipped, *others = found
+    print("\nRatios of the median epochs to the goal:\n")
+    compared = [(shipped, other) for other in (random, *others)]
+    for one, other in [*compared, *((other, random) for other in others)]:
+        value = ratio(one, other, conditions)
+        print(f"- {one.summary.name} against {other.summary.name}: {value}")
+    whole = len(conditions.table.rows) * conditions.table.epochs
+    names = " | ".join(f"after {whole // part} epochs ({name})" for part, name in PARTS)
+    print("\nWhat the best complete trial then lacks to the best of the half (median over seeds,"
+          f" 95 %);\nrandom search spends {whole} epochs on the whole of it:\n")  # fmt: skip
+    print(f"| search | {names} |\n|---|---|---|")
+    for one in found:
+        print(f"| {one.summary.name} | {' | '.join(regrets(one, conditions))} |")
+
+
+def ratio(one: Found, other: Found, conditions: Conditions) -> str:
+    """Return the ratio of two medians with its interval."""
+    goal = conditions.table.best(conditions.objective) - WITHIN
+    needed = epochs_needed(one.replays, goal), epochs_needed(other.replays, goal)
+    if math.isinf(one.summary.epochs_to_best):
+        return "never gets there"
+    middle, interval = median(needed[0]) / median(needed[1]), median_ratio_interval(*needed)
+    return f"{middle:.2f} (95 % {interval.low:.2f} to {interval.high:.2f})"
+
+
+def regrets(one: Found, conditions: Conditions) -> list[str]:
+    """Return the regret after each part of what random search spends."""
+    table, best = conditions.table, conditions.table.best(conditions.objective)
+    cells = []
+    for part, _ in PARTS:
+        lacking = one.regrets_after(len(table.rows) * table.epochs // part, best)
+        interval = median_interval(lacking)
+        cells.append(f"{median(lacking):.4f} ({interval.low:.4f} to {interval.high:.4f})")
+    return cells
+
+
+def print_table(rows: Iterable[Found]) -> None:
+    """Print markdown."""
+    print(HEADER)
+    for row in rows:
+        found = row.summary
+        low, high = number(found.epochs_interval.low), number(found.epochs_interval.high)
+        print(
+            f"| {found.name} | {number(found.epochs_to_best)} | {low} to {high} "
+            f"| {found.never_rate:.0%} | {row.mean:.0f} | {found.epochs_all:.0f} "
+            f"| {found.regret:.4f} | {found.best_tenth_stopped:.0%} |"
+        )
+
+
+def number(epochs: float) -> str:
+    """Return epochs in words."""
+    return "never" if math.isinf(epochs) else f"{epochs:.0f}"
 
 
 def main() -> None:
     """Parse, replay, print markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--choose", action="store_true")
-    parser.add_argument("--report", action="store_true")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--choose", action="store_true")
+    what.add_argument("--report", action="store_true")
+    parser.add_argument("--ours", help="the pair to report, as --choose names it")
+    parser.add_argument("--peer", help="the peer's settings, as --choose names them")
     parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "qmc"])
-    parser.add_argument("--sampler", default="tpe", help="of the shipped pair")
-    parser.add_argument("--pruner", default="successive_halving", help="of the shipped pair")
-    parser.add_argument("--min-epochs", type=int, default=3)
-    parser.add_argument("--reduction", type=int, default=3)
     parser.add_argument("--objective", default="val_ssim")
-    parser.add_argument("--seeds", type=int, default=32)
+    parser.add_argument("--seeds", type=int, help="searches of each; 16 to choose, 32 to report")
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     given = parser.parse_args()
-    if given.choose == given.report:
-        parser.error("give one of --choose and --report")
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that replay: one thread each
     table = half_of(read_table(given.table), chosen_on=given.choose)
     conditions = Conditions(table, given.objective, workers=given.workers)
-    contenders: list[Any] = candidates(table.epochs, given.samplers)
-    if given.report:
-        pruner = PrunerConfig.model_validate(
-            {"kind": given.pruner, "min_epochs": given.min_epochs, "reduction": given.reduction}
-        )
-        shipped = Pair(SamplerConfig.model_validate({"kind": given.sampler}), pruner)
-        contenders = [RANDOM, RayPair(given.min_epochs, given.reduction), shipped]
-    found = run_replays(contenders, conditions, seeds=given.seeds, jobs=given.jobs, progress=bar)
-    rows = [
-        summarise_replays(contender.name, replays, conditions, within=WITHIN)
-        for contender, replays in zip(contenders, found, strict=True)
-    ]
+    seeds = given.seeds or (16 if given.choose else 32)
+    pairs = {pair.name: pair for pair in candidates(table.epochs, (*SAMPLERS, *LATE_SAMPLERS))}
+    settings = {pair.name: pair for pair in peers(table.epochs)}
+    if given.report and (given.ours not in pairs or given.peer not in settings):
+        parser.error("--report needs --ours and --peer, each a name that --choose printed")
+    print(
+        f"{len(table.rows)} curves of {table.epochs} epochs, {given.workers} workers, {seeds} "
+        f"seeds, best {given.objective} {table.best(given.objective):.4f}. Intervals are over the "
+        "seeds on these curves:\nthey say nothing about other curves."
+    )
     if given.choose:
-        rows.sort(key=lambda row: (row.epochs_to_best, row.false_prune_rate, row.never_rate))
-    best = table.best(given.objective)
-    print(
-        f"{len(table.rows)} curves, {given.workers} workers, {given.seeds} seeds, best {best:.4f}"
-    )
-    print(
-        f"\n| search | epochs to within {WITHIN} | 95 % | never | epochs in all | regret "
-        "| best tenth stopped |\n|---|---|---|---|---|---|---|"
-    )
-    print("\n".join(map(cells, rows)))
-    if given.report:
-        goal = table.best(given.objective) - WITHIN
-        needed = [epochs_needed(replays, goal) for replays in found]
-        for row, values in zip(rows[1:], needed[1:], strict=True):
-            ratio = median_ratio_interval(values, needed[0])
-            middle = row.epochs_to_best / rows[0].epochs_to_best
-            print(
-                f"\n{row.name}: {middle:.2f} of random's epochs "
-                f"(95 % {ratio.low:.2f} to {ratio.high:.2f})"
-            )
+        choose(conditions, seeds=seeds, jobs=given.jobs)
+    else:
+        report(conditions, pairs[given.ours], settings[given.peer], seeds=seeds, jobs=given.jobs)
 
 
 if __name__ == "__main__":

@@ -275,7 +275,7 @@ def _cells(pair: "Summary") -> tuple[str, ...]:
         f"{pair.never_rate:.0%}",
         _number(pair.epochs_all),
         f"{pair.regret:.4f}",
-        f"{pair.false_prune_rate:.0%}",
+        f"{pair.best_tenth_stopped:.0%}",
     )
 
 
