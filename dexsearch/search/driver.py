@@ -19,7 +19,7 @@ from dexsearch.search.limits import broken_limit, counted_parameters
 from dexsearch.search.live_trial import LiveTrial
 from dexsearch.search.optuna_study import OptunaStudy
 from dexsearch.search.progress import Progress
-from dexsearch.search.sharing import NO_GPU, GpuSharing
+from dexsearch.search.sharing import RunningTrials
 from dexsearch.search.space import enqueued_params, is_immune, trial_seed
 from dexsearch.search.trial import Assignment, Failure, Record, Report
 
@@ -48,7 +48,7 @@ class StudyDriver:
         self.space = space
         self.stop_requested = False
         self.out_of_time = False
-        self.sharing = NO_GPU
+        self.running = RunningTrials()
         self.on_backend_ready: Callable[[], None] = lambda: None
         self.is_backend_dead: Callable[[], bool] = lambda: False
         self._study = study
@@ -62,7 +62,6 @@ class StudyDriver:
         self._n_trials = len(record.trials)
         self._live: dict[int, LiveTrial] = {}
         self._waiting: list[LiveTrial] = []
-        self._running: dict[int, GpuSharing] = {}
         for trial in record.in_state("running"):
             self._take_up(trial)
 
@@ -78,13 +77,10 @@ class StudyDriver:
     @property
     def must_wait(self) -> bool:
         """Whether a running trial has to end, or be put back, before `next_trial` is asked."""
-        if self.stop_requested or not self._running:
+        if self.stop_requested:
             return False
-        at_once = self.sharing.at_once
-        if at_once is not None and len(self._running) >= at_once:
-            return True
         none_left = not self._waiting and self._n_trials >= self.space.trials
-        return none_left and any(sharing.is_shared for sharing in self._running.values())
+        return self.running.is_full or (none_left and self.running.may_be_put_back)
 
     def next_trial(self) -> Assignment | None:
         """Return the next trial to run: unfinished ones first, then new ones; None at the end."""
@@ -117,7 +113,7 @@ class StudyDriver:
             self._on_failure(trial, report.failure)
         self._follow()
         self._look_at_the_clock()
-        return self.stop_requested or report.number not in self._running
+        return self.stop_requested or report.number not in self.running
 
     def _look_at_the_clock(self) -> None:
         """Stop the search once its time is over, unless nothing is left to do."""
@@ -138,15 +134,7 @@ class StudyDriver:
 
     def _take_up(self, record: TrialRecord) -> None:
         """Take up an unfinished trial of an earlier process; end it if only that was left."""
-        trial = LiveTrial(
-            number=record.number,
-            immune=record.immune,
-            config=record.config,
-            values={e: record.value_at(e, self.space.objective) for e in sorted(record.epochs)},
-            would_prune_at=record.would_prune_at,
-            n_parameters=record.n_parameters,
-            latency_ms=record.epochs.get(1, {}).get("latency_ms"),
-        )
+        trial = LiveTrial.of(record, self.space.objective)
         self._live[trial.number] = trial
         self._study.attach(trial.number)
         if self._ended_by_limit(trial):
@@ -218,20 +206,12 @@ class StudyDriver:
 
     def _on_failure(self, trial: LiveTrial, failure: Failure) -> None:
         """Fail a trial, or put it back where its neighbours on the GPU may be to blame."""
-        ran_under = self._running.get(trial.number, self.sharing)
-        if failure.kind != "memory" or not ran_under.is_shared:
+        told = self.running.put_back(trial.number) if failure.kind == "memory" else None
+        if told is None:
             return self._fail(trial, failure)
-        # Several trials may run out of memory at once; only the first of them halves.
-        if self.sharing.per_gpu >= ran_under.per_gpu:
-            self.sharing = ran_under.halved()
-        reason = (
-            f"out of memory with up to {ran_under.per_gpu} trials on a GPU; from now on "
-            f"{self.sharing.per_gpu} at once on each"
-        )
-        del self._running[trial.number]
         trial.was_put_back = True
         self._waiting.append(trial)
-        self._journal.interrupted(trial.number, reason)
+        self._journal.interrupted(trial.number, told)
         return None
 
     def _fail(self, trial: LiveTrial, failure: Failure) -> None:
@@ -250,20 +230,17 @@ class StudyDriver:
 
     def _forget(self, trial: LiveTrial) -> None:
         del self._live[trial.number]
-        self._running.pop(trial.number, None)
+        self.running.end(trial.number)
 
     def _assignment(self, trial: LiveTrial) -> Assignment:
-        self._running[trial.number] = self.sharing
-        pruner, may_stop = self.space.pruner, trial.would_prune_at is None
-        times = self.space.limits.latency_ms is not None and not trial.values
-        decides = pruner.kind != "none" and may_stop and not trial.immune
+        self.running.begin(trial.number)
         return Assignment(
             number=trial.number,
             config=dict(trial.config),
             epochs=self.space.epochs,
             checkpoints=self._storage / "trials" / str(trial.number),
-            decide_from=1 if times else pruner.min_epochs if decides else self.space.epochs,
-            gpu_share=self.sharing.share,
+            decide_from=trial.decide_from(self.space),
+            gpu_share=self.running.sharing.share,
         )
 
     def _checkpoint(self, trial: LiveTrial) -> str | None:

@@ -7,7 +7,8 @@ trials than among all. It needs nothing but the trials themselves, and no scikit
 A small sample makes every parameter look important, so the same is computed for shuffled scores:
 what shuffling reaches by chance stands beside each value. Only complete trials have a final
 score, and pruning chose them; so the same is asked of the scores at the first epoch at which a
-trial can be stopped, which all trials reach.
+trial can be stopped. All trials have one but those that failed or met a limit before it, or that
+have not come so far. Where nothing is pruned there is no such epoch, and no need of one.
 """
 
 import random
@@ -68,9 +69,13 @@ def final_importances(record: StudyRecord) -> Importances:
 
 
 def early_importances(record: StudyRecord) -> Importances:
-    """Judge the scores of all trials at the first epoch at which one can be stopped."""
+    """Judge the scores at the first epoch at which the pruner can stop a trial."""
     pruner = record.space.get("pruner", {})
-    epoch = int(pruner.get("min_epochs", record.space.get("epochs", 1)))
+    epochs = int(record.space.get("epochs", 1))
+    if pruner.get("kind", "none") == "none":
+        reason = "nothing was pruned, so pruning did not choose whose final scores there are"
+        return Importances(epochs, 0, (), reason)
+    epoch = int(pruner.get("min_epochs", epochs))
     trials = [
         (t.params, t.value_at(epoch, record.objective))
         for t in record.trials

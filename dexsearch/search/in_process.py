@@ -26,7 +26,7 @@ class InProcessBackend:
         """Run trials in turn until the driver has no more."""
         steppers: list[TrialStepper] = []
         idle = [TrialStepper(self.function, patience=self.patience) for _ in range(self.slots)]
-        driver.sharing = self.sharing
+        driver.running.sharing = self.sharing
         try:
             while True:
                 while idle and not driver.must_wait and (assignment := driver.next_trial()):

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+from dexsearch.config.space import SearchSpace
+from dexsearch.ledger.study import TrialRecord
 from dexsearch.search.trial import Record
 
 
@@ -23,6 +25,26 @@ class LiveTrial:
 
     was_put_back: bool = False
     """Whether it waits because its GPU's memory did not suffice beside other trials."""
+
+    @classmethod
+    def of(cls, record: TrialRecord, objective: str) -> "LiveTrial":
+        """Return an unfinished trial of an earlier process."""
+        return cls(
+            number=record.number,
+            immune=record.immune,
+            config=record.config,
+            values={epoch: record.value_at(epoch, objective) for epoch in sorted(record.epochs)},
+            would_prune_at=record.would_prune_at,
+            n_parameters=record.n_parameters,
+            latency_ms=record.epochs.get(1, {}).get("latency_ms"),
+        )
+
+    def decide_from(self, space: SearchSpace) -> int:
+        """Return the first epoch after which the trial may be stopped."""
+        if space.limits.latency_ms is not None and not self.values:
+            return 1
+        is_safe = self.immune or self.would_prune_at is not None or space.pruner.kind == "none"
+        return space.epochs if is_safe else space.pruner.min_epochs
 
 
 def without_nan(record: Record) -> Record:

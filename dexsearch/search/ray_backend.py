@@ -63,7 +63,7 @@ class RayBackend:
         gpus = self._gpus_per_trial(total, n_trials)
         request = {"cpu": float(self.resources.cpus), "gpu": gpus}
         if 0 < gpus <= 1:
-            driver.sharing = GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9))
+            driver.running.sharing = GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9))
         return tune.Tuner(
             tune.with_resources(TrialActor, request),
             tune_config=tune.TuneConfig(

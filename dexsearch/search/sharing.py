@@ -43,3 +43,52 @@ class GpuSharing:
 
 
 NO_GPU = GpuSharing()
+
+
+class RunningTrials:
+    """The trials that run, and under which sharing each of them was begun."""
+
+    def __init__(self) -> None:
+        self.sharing = NO_GPU
+        """For trials that are begun from now on."""
+        self._begun_under: dict[int, GpuSharing] = {}
+
+    def __contains__(self, number: int) -> bool:
+        """Tell whether a trial runs."""
+        return number in self._begun_under
+
+    def begin(self, number: int) -> None:
+        """Note that a trial runs."""
+        self._begun_under[number] = self.sharing
+
+    def end(self, number: int) -> None:
+        """Note that a trial does not run any more, if it did."""
+        self._begun_under.pop(number, None)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the GPUs take no further trial beside those that run."""
+        at_once = self.sharing.at_once
+        return at_once is not None and len(self._begun_under) >= at_once
+
+    @property
+    def may_be_put_back(self) -> bool:
+        """Whether any of them may run out of memory because of its neighbours."""
+        return any(sharing.is_shared for sharing in self._begun_under.values())
+
+    def put_back(self, number: int) -> str | None:
+        """End a trial that ran out of memory and halve the sharing; return what to tell of it.
+
+        Returns None, and does nothing, where the trial was alone on its GPU.
+        """
+        ran_under = self._begun_under.get(number, self.sharing)
+        if not ran_under.is_shared:
+            return None
+        # Several trials may run out of memory at once; only the first of them halves.
+        if self.sharing.per_gpu >= ran_under.per_gpu:
+            self.sharing = ran_under.halved()
+        self.end(number)
+        return (
+            f"out of memory with up to {ran_under.per_gpu} trials on a GPU; from now on "
+            f"{self.sharing.per_gpu} at once on each"
+        )

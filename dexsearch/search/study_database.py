@@ -11,7 +11,7 @@ but written anew from the ledger, so that it holds nothing but what this process
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,8 +19,9 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import TrialIntermediateValueModel
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dexsearch.config.space import SearchSpace
 from dexsearch.ledger.log import Event
@@ -85,7 +86,7 @@ class StudyDatabase:
 
     def bring_up_to_date(self) -> None:
         """Copy what is new; leave it for the next time while a reader keeps the file locked."""
-        with contextlib.suppress(StorageInternalError):
+        with contextlib.suppress(StorageInternalError, OperationalError):
             self._copy_what_is_new()
         self._copied_at = self._clock()
 
@@ -107,10 +108,9 @@ class StudyDatabase:
     def _update(self, old: FrozenTrial, new: FrozenTrial) -> None:
         """Copy what a trial has become; its state last, so that an ended one is whole."""
         storage, trial_id = self._storage, old._trial_id
-        for epoch in sorted(new.intermediate_values.keys() - old.intermediate_values.keys()):
-            value = new.intermediate_values[epoch]
-            storage.set_trial_intermediate_value(trial_id, epoch, value)
-            old.intermediate_values[epoch] = value
+        epochs = sorted(new.intermediate_values.keys() - old.intermediate_values.keys())
+        self._add_epochs(trial_id, {epoch: new.intermediate_values[epoch] for epoch in epochs})
+        old.intermediate_values.update(new.intermediate_values)
         for before, now, store in (
             (old.user_attrs, new.user_attrs, storage.set_trial_user_attr),
             (old.system_attrs, new.system_attrs, storage.set_trial_system_attr),
@@ -122,6 +122,23 @@ class StudyDatabase:
         if new.state.is_finished():
             storage.set_trial_state_values(trial_id, new.state, new.values)
             del self._unfinished[new.number]
+
+    def _add_epochs(self, trial_id: int, values: Mapping[int, float]) -> None:
+        """Add epochs in one transaction; the storage itself takes one for each."""
+        stored = TrialIntermediateValueModel.intermediate_value_to_stored_repr
+        rows = []
+        for epoch, value in values.items():
+            number, kind = stored(value)
+            rows.append(
+                TrialIntermediateValueModel(
+                    trial_id=trial_id,
+                    step=epoch,
+                    intermediate_value=number,
+                    intermediate_value_type=kind,
+                )
+            )
+        with self._storage.scoped_session() as session, session.begin():
+            session.add_all(rows)
 
 
 def _agreeing(path: Path, record: StudyRecord) -> optuna.Study | None:
