@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 from dexsearch.ledger.study import StudyRecord, TrialRecord
 from dexsearch.report.contents import Verdict
+from dexsearch.search.audit_result import MOST_GOOD_STOPPED
 
 if TYPE_CHECKING:
     from dexsearch.search.audit import Audit
 
 FEWEST_REPEATS = 3
-"""Degrees of freedom from which on the spread between seeds is taken as known."""
-CLEAR = 2.0
-"""A lead of so many standard deviations of a difference of two trials is clear."""
+"""Degrees of freedom from which on the spread between seeds is worth a comparison."""
+FALSE_ALARMS = 0.05
+"""How often two equally good trials may look as if one led clearly: by Student's t, since the
+spread itself is an estimate from few repeats."""
 
 Baselines = dict[str, dict[str, float]]
 TARGETS = ("bone", "tissue")
@@ -33,6 +35,16 @@ class SeedNoise:
     sd: float
     n_repeats: int
     """Degrees of freedom: repeated trials beyond the first of each configuration."""
+
+    @property
+    def clear_lead(self) -> float:
+        """Difference that two equally good trials exceed in `FALSE_ALARMS` of all cases.
+
+        Source: Biometrika 6(1):1-25 (1908), doi:10.2307/2331554.
+        """
+        from scipy.special import stdtrit
+
+        return float(stdtrit(self.n_repeats, 1 - FALSE_ALARMS / 2)) * math.sqrt(2) * self.sd
 
 
 def judge(
@@ -122,7 +134,7 @@ def _lead(record: StudyRecord, ranking: tuple[TrialRecord, ...]) -> tuple[str, b
     noise = seed_noise(record)
     if noise is None:
         return f"{behind}, and how much a score varies between seeds is not known here", False
-    needed = CLEAR * math.sqrt(2) * noise.sd
+    needed = noise.clear_lead
     is_clear = first - second > needed
     than = "more" if is_clear else "not more"
     return (
@@ -141,8 +153,16 @@ def _pruning(audit: "Audit") -> tuple[str, bool]:
             f"{n_immune} immune trials are too few to judge whether pruning stopped a better one",
             False,
         )
-    wrongly = audit.n_false_prunes
-    return f"pruning would have stopped {wrongly} of {n_immune} immune trials wrongly", True
+    if audit.n_good == 0:
+        return f"none of {n_immune} immune trials was good, which puts pruning to no test", False
+    told = (
+        f"pruning would have stopped {audit.n_false_prunes} of the {audit.n_good} immune trials "
+        f"in the best tenth, up to {audit.good_bounds.high:.0%} of such trials"
+    )
+    limit = f"{MOST_GOOD_STOPPED:.0%}"
+    if audit.keeps_good:
+        return f"{told}, under the limit of {limit}", True
+    return f"{told}, so it may have stopped a better one (the limit is {limit})", False
 
 
 def _against(baselines: Baselines, target: str) -> str:

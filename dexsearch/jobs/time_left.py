@@ -1,8 +1,9 @@
 """How long will a search still take? From its ledger alone: nothing heavy is imported.
 
 The model: a trial that has not begun trains as many epochs as those that have ended did on
-average, pruned ones included; one that runs, as many more as those that came as far as it. Epochs
-take as long as they did on average, and as many trials run at once as did at the busiest moment.
+average, pruned and failed ones included, and those that ended at a limit before any epoch; one
+that runs, as many more as those that came further than it. Epochs take as long as they did on
+average, and as many trials run at once as did at the busiest moment.
 """
 
 import math
@@ -33,7 +34,7 @@ def time_left(record: StudyRecord) -> TimeLeft:
     ended = [trial.last_epoch for trial in record.trials if trial.state != "running"]
     running = record.in_state("running")
     n_new = max(0, int(record.space.get("trials", len(record.trials))) - len(record.trials))
-    left = n_new * _epochs_after(0, ended, epochs)
+    left = n_new * (fmean(ended) if any(ended) else epochs)
     left += math.fsum(_epochs_after(trial.last_epoch, ended, epochs) for trial in running)
     at_once = max(1, most_at_once(record.trials))
     seconds = [

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pytest
 
 from dexsearch.config.yaml_file import load_space
@@ -21,7 +22,7 @@ from dexsearch.jobs.report_verdict import judge, seed_noise
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, TrialRecord, read_study
 from dexsearch.search.audit import audit
-from dexsearch.search.importance import final_importances
+from dexsearch.search.importance import early_importances, final_importances
 
 HOSTILE = "</title><script>alert(1)</script>\x1b[2J"
 
@@ -154,6 +155,59 @@ def test_only_a_lead_beyond_seed_noise_is_enough() -> None:
         assert "hold-out was not looked at" in verdict.evidence
 
 
+def test_equally_good_trials_seldom_look_as_if_one_led() -> None:
+    """Three repeats know the spread badly: with two of its estimates this would be 14 %."""
+    rng, study = np.random.default_rng(0), study_of()
+    n_studies, alarms = 2000, 0
+    for _ in range(n_studies):
+        scores = rng.normal(0.5, 0.01, 6)
+        repeats = [trial(n, score - 0.3) for n, score in enumerate(scores[:4])]
+        rivals = [
+            replace(trial(n, scores[n]), config={"seed": n, "depth": n}) for n in range(4, 6)
+        ]
+        record = replace(study, trials=(*repeats, *rivals))
+        noise = seed_noise(record)
+        assert noise is not None
+        first, second = record.ranking()[:2]
+        lead = first.value_at(1, "val_ssim") - second.value_at(1, "val_ssim")
+        alarms += lead > noise.clear_lead
+    assert alarms / n_studies == pytest.approx(0.05, abs=0.015)
+
+
+def pruned_study(n_good: int, n_stopped: int) -> StudyRecord:
+    """A tenth of the trials good, one of them clearly best; `n_stopped` others to be stopped."""
+    repeats = [trial(n, 0.2 + n / 1e4) for n in range(4)]
+    scores = [0.9, *(0.5 + n / 1000 for n in range(1, n_good)), *[0.3] * (9 * n_good - 4)]
+    immune = [
+        replace(
+            trial(n, score), immune=True, config={"seed": n, "depth": n},
+            would_prune_at=1 if 5 <= n < 5 + n_stopped else None,
+        )
+        for n, score in enumerate(scores, start=4)
+    ]  # fmt: skip
+    record = study_of(*repeats, *immune)
+    space = {**record.space, "pruner": {**record.space["pruner"], "kind": "median"}}
+    return replace(record, space=space)
+
+
+@pytest.mark.parametrize(
+    ("n_good", "n_stopped", "told", "enough"),
+    [
+        (20, 15, "stopped 15 of the 20 immune trials in the best tenth, up to 91%", False),
+        (20, 0, "under the limit of 50%", True),
+        (3, 0, "so it may have stopped a better one (the limit is 50%)", False),
+        (2, 0, "16 immune trials are too few to judge", False),
+    ],
+)
+def test_a_pruner_that_stops_good_trials_or_may_do_so_is_no_evidence(
+    n_good: int, n_stopped: int, told: str, enough: bool
+) -> None:
+    record = pruned_study(n_good, n_stopped)
+    verdict = judge(record, audit(record), {}, label=None)
+    assert told in verdict.evidence
+    assert verdict.is_enough is enough
+
+
 def test_a_generator_below_its_baseline_is_told_so() -> None:
     record = study_of(replace(trial(0, 0.5), epochs={1: {"val_ssim": 0.5, "val_ssim_bone": 0.5}}))
     for score, told in ((0.6, True), (0.4, False)):
@@ -176,6 +230,14 @@ def test_the_parameter_that_decides_leads_and_the_others_stay_within_chance() ->
     few = final_importances(study_of(*trials[:5]))
     assert few.parameters == ()
     assert "too few to judge" in str(few.missing)
+
+
+def test_early_importances_are_of_the_first_decision_and_without_a_pruner_there_is_none() -> None:
+    record = study_of(*(trial(n, n / 100) for n in range(12)))
+    assert "nothing was pruned" in str(early_importances(record).missing)
+    space = {**record.space, "pruner": {"kind": "median", "min_epochs": 1}}
+    found = early_importances(replace(record, space=space))
+    assert (found.epoch, found.n_trials) == (1, 12)
 
 
 def test_quality_is_compared_by_stage() -> None:

@@ -58,6 +58,16 @@ def test_what_is_left_follows_from_how_far_trials_came() -> None:
     assert left.hours == pytest.approx(25 * 6.0 / 2 / 3600)
 
 
+def test_trials_that_ended_at_a_limit_before_any_epoch_count_for_those_to_come() -> None:
+    """Half of them never train, so the two that are left train 5 epochs on average."""
+    trials = [trial_events(n, n % 2 * 10, "complete" if n % 2 else "pruned") for n in range(4)]
+    assert time_left(study(*trials)).epochs == 2 * 5
+
+
+def test_if_no_trial_has_trained_the_others_are_expected_to_survive() -> None:
+    assert time_left(study(trial_events(0, 0, "pruned"))).epochs == 5 * 10
+
+
 def test_before_the_first_end_every_trial_is_expected_to_survive() -> None:
     left = time_left(study(trial_events(0, 2, None)))
     assert (left.epochs, left.at_once) == (8 + 5 * 10, 1)
