@@ -2,43 +2,37 @@
 
     weights, gradients, two Adam moments     16 bytes per parameter, moving average 4 more
     weights in the arithmetic of the step    2 bytes per parameter where that is bfloat16
-    kept for backward                        of one generator pass and two discriminator passes
-    gradients of activations, workspace      as much as the largest layer a few times, and cuDNN's
+    the larger of
+      a step: kept for backward              of one generator pass and two discriminator passes,
+              gradients of activations       as much as the largest layer a few times
+      validation: forward in float32         of a batch of `scoring_batch`, or its score's maps
+    workspace                                cuDNN's and cuBLAS's
     images                                   as the dataset gave them, and prepared for training
     the CUDA context                         before anything is computed
 
 A batch normalisation keeps its input and the activation behind it, so a normalised level counts
-twice. Exact to a few percent for what is kept (a test counts it on the built networks); the
-workspace is a margin. Needs no torch, so a search may ask it about thousands of configurations.
+twice. Exact to a few percent for what is kept and for the forward pass of validation (tests count
+both on the built networks); the workspace is a margin. Needs no torch, so a search may ask it
+about thousands of configurations.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dexsearch.config.trial import GeneratorConfig, TrialConfig
+from dexsearch.training.layer_sizes import (
+    adversary_layers,
+    generator_layers,
+    level_values,
+    padded,
+)
+from dexsearch.training.scoring_batch import images_scored_at_once
 
-from dexsearch.config.trial import DiscriminatorConfig, GeneratorConfig, TrialConfig
-
-_MOST_WIDENING = 8
-_STRIDED = {16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
 _FLOAT_BYTES = 4
 _BFLOAT_BYTES = 2
 _BYTES_PER_PARAMETER = 4 * _FLOAT_BYTES  # weight, gradient, two moments of Adam
 _CONTEXT_BYTES = 600 * 2**20  # CUDA context with the kernels of cuDNN and cuBLAS
 _WORKSPACE_BYTES = 96 * 2**20  # cuDNN's and cuBLAS's own
 _BLOCK_SHARE = 1.1  # an allocator works in blocks
-_SCORED_AT_ONCE = 16  # images of a batch of validation
-_MAPS_OF_SSIM = 12  # images of the same size while a score is computed
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One convolution with what follows it."""
-
-    n_weights: int
-    n_outputs: int
-    """Values of one image."""
-
-    n_kept: int
-    """Values of one image that backward needs."""
+_SCORE_MAPS = 20  # float32 images beside each scored one while the final epoch is scored,
+_SCORE_MAPS_PER_TARGET = 17  # and for each target; SSIM alone takes fewer
 
 
 def training_memory_bytes(
@@ -60,23 +54,26 @@ def training_memory_bytes(
         raise ValueError(f"expected a size of 1 px or more, got {size_px!r}; {n_images!r} images")
     on_gpu = device_type == "cuda"
     element_bytes = _BFLOAT_BYTES if on_gpu else _FLOAT_BYTES
-    kept = kept_bytes(config, size_px, element_bytes=element_bytes)
+    step = kept_bytes(config, size_px, element_bytes=element_bytes)
+    step += _backward_bytes(config, size_px, element_bytes)
+    scoring = scoring_bytes(config, size_px, n_images=n_images)
     generator, discriminator = parameter_counts(config)
     copies = _BFLOAT_BYTES if on_gpu else 0
     state = (generator + discriminator) * (_BYTES_PER_PARAMETER + copies)
     average = generator * _FLOAT_BYTES
-    work = _backward_bytes(config, size_px, element_bytes) + _scoring_bytes(config, size_px)
     images = resident_bytes(config, size_px, n_images=n_images)
     constant = _CONTEXT_BYTES + _WORKSPACE_BYTES if on_gpu else 0
-    return int((state + average + kept + work + images) * _BLOCK_SHARE) + constant
+    return int((state + average + max(step, scoring) + images) * _BLOCK_SHARE) + constant
 
 
 def parameter_counts(config: TrialConfig) -> tuple[int, int]:
     """Return the parameters of generator and discriminator; 0 without a discriminator."""
     n_targets = len(config.task.predicted)
-    generator = sum(layer.n_weights for layer in _generator(config.generator, n_targets, (1, 1)))
+    generator = sum(
+        layer.n_weights for layer in generator_layers(config.generator, n_targets, (1, 1))
+    )
     generator += 2 * n_targets if config.generator.output == "residual" else 0
-    discriminator = sum(layer.n_weights for layer in _adversary(config, (1, 1)))
+    discriminator = sum(layer.n_weights for layer in adversary_layers(config, (1, 1)))
     return generator, discriminator
 
 
@@ -85,12 +82,12 @@ def kept_bytes(config: TrialConfig, size_px: tuple[int, int], *, element_bytes: 
 
     The generator's pass is kept while the discriminator learns from truth and prediction.
     """
-    height, width = _padded(size_px, config.generator.depth)
+    height, width = padded(size_px, config.generator.depth)
     n_pixels, n_targets = height * width, len(config.task.predicted)
     kept = n_pixels + sum(
-        layer.n_kept for layer in _generator(config.generator, n_targets, (height, width))
+        layer.n_kept for layer in generator_layers(config.generator, n_targets, (height, width))
     )
-    judged = [layer.n_kept for layer in _adversary(config, (height, width))]
+    judged = [layer.n_kept for layer in adversary_layers(config, (height, width))]
     if judged:
         kept += 2 * (n_pixels * (1 + n_targets) + sum(judged))
     exact = n_pixels * _FLOAT_BYTES if config.generator.output == "residual" else 0
@@ -100,7 +97,7 @@ def kept_bytes(config: TrialConfig, size_px: tuple[int, int], *, element_bytes: 
 def resident_bytes(config: TrialConfig, size_px: tuple[int, int], *, n_images: int) -> int:
     """Return the bytes of the images: as the dataset gave them, and prepared for training."""
     height, width = size_px
-    padded_height, padded_width = _padded(size_px, config.generator.depth)
+    padded_height, padded_width = padded(size_px, config.generator.depth)
     planes = 1 + len(config.task.targets)
     given = height * width * (planes * _FLOAT_BYTES + 1)
     if config.exposure.resample:
@@ -108,84 +105,57 @@ def resident_bytes(config: TrialConfig, size_px: tuple[int, int], *, n_images: i
     return n_images * (given + padded_height * padded_width * planes * _FLOAT_BYTES)
 
 
+def scoring_bytes(config: TrialConfig, size_px: tuple[int, int], *, n_images: int) -> int:
+    """Return the most that one batch of validation takes: its forward pass, then its scores.
+
+    Args:
+        config: generator and head; batch size and discriminator play no part.
+        size_px: height and width of the images.
+        n_images: images to score; more than a batch holds cost nothing.
+    """
+    height, width = size_px
+    maps = _SCORE_MAPS + _SCORE_MAPS_PER_TARGET * len(config.task.targets)
+    n_scored = min(n_images, images_scored_at_once(size_px))
+    forward = _forward_bytes(config.generator, len(config.task.predicted), size_px, n_scored)
+    return max(forward, n_scored * maps * height * width * _FLOAT_BYTES)
+
+
 def _backward_bytes(config: TrialConfig, size_px: tuple[int, int], element_bytes: int) -> int:
     """Return the gradients of activations that live at once: those around the largest layer."""
-    size = _padded(size_px, config.generator.depth)
+    size = padded(size_px, config.generator.depth)
     n_targets = len(config.task.predicted)
-    layers = [*_generator(config.generator, n_targets, size), *_adversary(config, size)]
+    layers = [
+        *generator_layers(config.generator, n_targets, size),
+        *adversary_layers(config, size),
+    ]
     losses = size[0] * size[1] * n_targets * _FLOAT_BYTES * 6
     largest = max(layer.n_outputs for layer in layers) * element_bytes
     return config.batch_size * (4 * largest + losses)
 
 
-def _scoring_bytes(config: TrialConfig, size_px: tuple[int, int]) -> int:
-    """Return what the maps of one batch of validation take."""
-    n_values = size_px[0] * size_px[1] * len(config.task.targets) * _SCORED_AT_ONCE
-    return n_values * _FLOAT_BYTES * _MAPS_OF_SSIM
+def _forward_bytes(
+    config: GeneratorConfig, n_targets: int, size_px: tuple[int, int], n_images: int
+) -> int:
+    """Return the most that the generator's pass takes while nothing is kept for backward.
 
-
-def _generator(config: GeneratorConfig, n_targets: int, size: tuple[int, int]) -> Iterator[Layer]:
-    """Yield the layers of the U-Net, downwards, upwards, then the last one."""
-    taps = config.kernel_px**2
-    channels = [config.width * min(2**level, _MOST_WIDENING) for level in range(config.depth)]
-    sizes = [size[0] * size[1] // 4 ** (level + 1) for level in range(config.depth)]
-    n_in = 1
-    for level, (n_out, n_pixels) in enumerate(zip(channels, sizes, strict=True)):
-        yield _layer(taps, n_in, n_out, n_pixels, norm=level > 0 and config.norm != "none")
-        n_in = n_out
-    for level in reversed(range(1, config.depth)):
-        n_out, n_pixels = channels[level - 1], sizes[level - 1]
-        joined = 2 * n_out * n_pixels  # with the skip connection, for the next layer
-        layer = _layer(taps, n_in, n_out, n_pixels, norm=config.norm != "none")
-        yield Layer(layer.n_weights, layer.n_outputs + joined, layer.n_kept + joined)
-        n_in = 2 * n_out
-    yield Layer(taps * n_in * n_targets + n_targets, n_targets * size[0] * size[1], 0)
-
-
-def _adversary(config: TrialConfig, size: tuple[int, int]) -> Iterator[Layer]:
-    """Yield the layers of the discriminator; none without an adversarial loss."""
-    if config.loss.adversarial == "none":
-        return
-    n_in = 1 + len(config.task.predicted)
-    if config.discriminator.patch_px == 1:
-        yield from _pixel_layers(config.discriminator, n_in, size[0] * size[1])
-    else:
-        yield from _patch_layers(config.discriminator, n_in, size)
-
-
-def _pixel_layers(config: DiscriminatorConfig, n_in: int, n_pixels: int) -> Iterator[Layer]:
-    wide = 2 * config.width
-    yield _layer(1, n_in, config.width, n_pixels, norm=False)
-    yield _layer(1, config.width, wide, n_pixels, norm=config.norm != "none")
-    yield Layer(wide + 1, n_pixels, 0)
-
-
-def _patch_layers(
-    config: DiscriminatorConfig, n_in: int, size: tuple[int, int]
-) -> Iterator[Layer]:
-    height, width = size[0] // 2, size[1] // 2
-    n_strided = _STRIDED[config.patch_px]
-    yield _layer(16, n_in, config.width, height * width, norm=False)
-    channels = config.width
-    for level in range(1, n_strided + 1):
-        wider = config.width * min(2**level, _MOST_WIDENING)
-        strided = level < n_strided
-        height = height // 2 if strided else max(0, height - 1)
-        width = width // 2 if strided else max(0, width - 1)
-        yield _layer(16, channels, wider, height * width, norm=config.norm != "none")
-        channels = wider
-    yield Layer(16 * channels + 1, max(0, height - 1) * max(0, width - 1), 0)
-
-
-def _layer(taps: int, n_in: int, n_out: int, n_pixels: int, *, norm: bool) -> Layer:
-    """Describe a convolution, its bias or normalisation, and the activation in place."""
-    n_weights = taps * n_in * n_out + n_out * (2 if norm else 1)
-    n_outputs = n_out * n_pixels
-    return Layer(n_weights, n_outputs, n_outputs * (2 if norm else 1))
-
-
-def _padded(size_px: tuple[int, int], depth: int) -> tuple[int, int]:
-    """Return the size that the U-Net sees: a multiple of `2 ** depth`."""
-    step = 2**depth
-    height, width = (-(-side // step) * step for side in size_px)
-    return height, width
+    Every level waits for its way up, and a convolution rearranges its kernel. The skip
+    connections are copied where they are joined.
+    """
+    height, width = padded(size_px, config.depth)
+    levels = level_values(config, (height, width))
+    kernels = [layer.n_weights for layer in generator_layers(config, n_targets, (1, 1))]
+    copies = 1 if config.norm == "none" else 2  # of the output: before and behind the norm
+    moments = [
+        n_images * (sum(levels[:level]) + copies * n) + kernels[level]
+        for level, n in enumerate(levels)
+    ]
+    features = levels[-1]
+    for level in reversed(range(config.depth - 1)):
+        waiting, n = sum(levels[: level + 1]), levels[level]
+        kernel = kernels[2 * config.depth - 2 - level]
+        moments.append(n_images * (waiting + features + copies * n) + kernel)
+        moments.append(n_images * (waiting + features + 3 * n))
+        features = 2 * n
+    # the output, and its affine part
+    moments.append(n_images * (features + 3 * n_targets * height * width))
+    return max(moments) * _FLOAT_BYTES

@@ -15,8 +15,7 @@ from dexsearch.training.metrics import EROSION_PX, erode, score_images
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.precision import exact_float32
 from dexsearch.training.quality import Quality, QualityScorer, mean_quality
-
-_PIXELS_PER_BATCH = 2**18
+from dexsearch.training.scoring_batch import images_scored_at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,8 @@ class ValidationScores:
 
 def scoring_batches(pairs: Pairs) -> Iterator[slice]:
     """Yield slices of as many images as are scored at once."""
-    height, width = pairs.input.shape[-2:]
-    step = max(1, _PIXELS_PER_BATCH // (height * width))
+    height, width = (int(side) for side in pairs.input.shape[-2:])
+    step = images_scored_at_once((height, width))
     for start in range(0, len(pairs), step):
         yield slice(start, start + step)
 

@@ -1,21 +1,31 @@
-"""The estimate against what autograd really keeps, counted on the built networks."""
+"""The estimate against what autograd and validation really take, counted on built networks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from dexsearch.config.trial import TrialConfig, trial_config
+from dexsearch.data.pairs import DevicePathLengths, TrainingData
+from dexsearch.data.tumours import Tumours
 from dexsearch.training.memory import (
     kept_bytes,
     parameter_counts,
     resident_bytes,
+    scoring_bytes,
     training_memory_bytes,
 )
 from dexsearch.training.networks import Networks
+from dexsearch.training.normalization import Normalization
+from dexsearch.training.quality import QualityScorer
+from dexsearch.training.scoring_batch import images_scored_at_once
+from dexsearch.training.validation import Validator, scoring_batches
 
 SPREAD: list[dict[str, Any]] = [
     {},
@@ -105,6 +115,93 @@ def test_parameters_are_counted_exactly(values: dict[str, Any]) -> None:
         sum(p.numel() for p in adversary.discriminator.parameters()) if adversary else 0
     )
     assert parameter_counts(config) == (generator, discriminator)
+
+
+def validator_of(config: TrialConfig, data: TrainingData, size_px: int) -> Validator:
+    """A validator of images that have everything that a quality can be computed of."""
+    pairs, n_images = data.validation, len(data.validation)
+    lengths = pairs.target[:, 0].numpy().astype(np.float16)
+    tumour = [
+        torch.full((n_images,), part * size_px) for part in (0.5, 0.4, 0.1, 320 / size_px**2)
+    ]
+    pairs = replace(
+        pairs,
+        path_lengths=DevicePathLengths(10 * lengths, lengths, torch.device("cpu")),
+        tumours=Tumours(*tumour),
+    )
+    normalization = Normalization(
+        "absolute", mean=data.input_mean, std=data.input_std, data_ranges=data.data_ranges
+    )
+    quality = QualityScorer(pairs, targets=data.targets, pixel_mm=320 / size_px)
+    return Validator(pairs, normalization, depth=config.generator.depth, quality=quality)
+
+
+def most_allocated(compute: Callable[[], object]) -> int:
+    """Return the most bytes that torch's CPU allocator had given out at once meanwhile."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        compute()
+    result = profiled.profiler.kineto_results  # type: ignore[union-attr]
+    events = [event for event in result.events() if event.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return int(np.cumsum(sizes).max())
+
+
+@pytest.mark.parametrize(
+    ("size_px", "n_images", "values"),
+    [
+        (64, 64, {"generator.width": 64}),
+        (64, 64, {"generator.width": 128, "generator.norm": "instance"}),
+        (32, 256, {"generator.width": 64, "generator.depth": 3}),
+        (32, 40, {"generator.width": 64, "generator.norm": "none"}),
+        (64, 64, {"generator.width": 96, "generator.depth": 1, "generator.kernel_px": 5}),
+        (64, 64, {"generator.width": 64, "generator.depth": 2, "generator.output": "plain"}),
+        (64, 64, {"generator.width": 4, "generator.depth": 2}),
+        (64, 70, {"generator.width": 4, "generator.depth": 2, "task": "tissue"}),
+    ],
+    ids=lambda value: name_of(value) if isinstance(value, dict) else str(value),
+)
+def test_scoring_the_final_epoch_takes_what_is_estimated(
+    make_data: Callable[..., TrainingData], size_px: int, n_images: int, values: dict[str, Any]
+) -> None:
+    config = trial_config({**values, "loss.adversarial": "none", "batch_size": 1})
+    data = make_data(2, n_images, size_px, targets=config.task.targets)
+    validator = validator_of(config, data, size_px)
+    generator = Networks(config, device=torch.device("cpu")).average.network
+    measured = most_allocated(lambda: validator.score(generator, final=True))
+    estimated = scoring_bytes(config, (size_px, size_px), n_images=n_images)
+    assert measured <= 1.02 * estimated, "the rest is scores and indices"
+    assert estimated <= 1.25 * measured
+    whole = training_memory_bytes(config, (size_px, size_px), n_images=n_images, device_type="cpu")
+    assert whole >= measured + resident_bytes(config, (size_px, size_px), n_images=n_images)
+
+
+def test_a_step_and_a_validation_do_not_add_up() -> None:
+    """What is kept for backward is gone when validation begins."""
+    one, two, many = (
+        trial_config({"generator.width": 64, "batch_size": size}) for size in (1, 2, 256)
+    )
+    need = [
+        training_memory_bytes(config, (64, 64), n_images=500, device_type="cpu")
+        for config in (one, two, many)
+    ]
+    assert need[0] == need[1], "validation, whose batch is always the same, takes more than a step"
+    assert need[2] > need[1]
+
+
+@pytest.mark.parametrize("size_px", [32, 64, 520])
+def test_a_batch_of_validation_is_as_large_as_it_is_estimated_for(
+    make_data: Callable[..., TrainingData], size_px: int
+) -> None:
+    at_once = images_scored_at_once((size_px, size_px))
+    n_images = min(at_once + 1, 300)
+    pairs = make_data(1, n_images, size_px, targets=("bone",)).validation
+    first, second = scoring_batches(pairs)
+    assert first.stop == second.start == at_once
+    batch, more, fewer = (
+        scoring_bytes(TrialConfig(), (size_px, size_px), n_images=n)
+        for n in (at_once, at_once + 1, at_once - 1)
+    )
+    assert batch == more > fewer
 
 
 def test_more_of_anything_needs_more() -> None:
