@@ -14,6 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from dexsearch.config.base import first_problem
+from dexsearch.config.space import SearchSpace
 from dexsearch.durable import partial_beside, write_durably
 from dexsearch.errors import DataError
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
@@ -137,11 +141,29 @@ def read_table(path: Path) -> CurveTable:
             rows=(),
             recorded_on=str(header.get("recorded_on", "")),
             minutes=float(header.get("minutes", 0.0)),
-            counts=dict(header.get("counts", {})),
+            counts={state: int(n) for state, n in dict(header.get("counts", {})).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}:1: the header cannot be read: {error!r}") from None
+    if table.epochs < 1 or not table.objectives:
+        raise DataError(f"{path}:1: the header says {table.epochs} epochs of {table.objectives}")
+    refuse_invalid_space(table.space, f"{path}:1")
     return with_rows(table, _read_rows(path, rest, table))
+
+
+def refuse_invalid_space(space: Mapping[str, Any], where: str) -> None:
+    """Refuse what is no search space of this version.
+
+    Raises:
+        DataError: naming the place and the key.
+    """
+    try:
+        SearchSpace.model_validate(space)
+    except ValidationError as error:
+        raise DataError(
+            f"{where}: its space is not valid: {first_problem(error, SearchSpace)}",
+            hint="put the file back from a copy, or record it again",
+        ) from None
 
 
 def with_rows(table: CurveTable, rows: tuple[CurveRow, ...]) -> CurveTable:
@@ -183,6 +205,8 @@ def _problem(row: CurveRow, table: CurveTable) -> str | None:
             return f"{name} has {len(curve)} epochs, the header says {table.epochs}"
         if not all(map(math.isfinite, curve)):
             return f"{name} is not finite in every epoch"
+    if not (math.isfinite(row.seconds) and row.seconds >= 0):
+        return f"an epoch takes {row.seconds} seconds"
     unknown = sorted(set(row.params) - set(table.space.get("search", {})))
     return f"{unknown[0]!r} is no searched key of the header's space" if unknown else None
 

@@ -141,12 +141,10 @@ class StudyDriver:
             return
         if record.last_epoch >= self.space.epochs or record.number == self._study.unjudged:
             self._judge(trial, record.last_epoch)
-        if trial.number not in self._live:
-            return
-        if record.number < self.space.trials:
+        if record.number >= self.space.trials:
+            self._live.pop(trial.number, None)
+        elif trial.number in self._live:
             self._waiting.append(trial)
-        else:
-            del self._live[trial.number]
 
     def _begin(self) -> LiveTrial | None:
         """Ask for a new trial; None if its configuration cannot be trained."""
@@ -156,8 +154,7 @@ class StudyDriver:
         trial = LiveTrial(number, immune=is_immune(self.space, number), config={})
         problem = None
         try:
-            seed = trial_seed(self.space, number)
-            config = self.space.config_for(params, seed=seed)
+            config = self.space.config_for(params, seed=trial_seed(self.space, number))
             trial.config = config.model_dump(mode="json")
             trial.n_parameters = counted_parameters(self.space.limits, config)
         except ConfigurationError as error:
@@ -175,25 +172,25 @@ class StudyDriver:
             return
         if value is None:
             problem = f"its records have no {self.space.objective}; choose another objective"
-            return self._fail(trial, Failure("configuration", problem))
-        if not math.isfinite(value):
+            self._fail(trial, Failure("configuration", problem))
+        elif not math.isfinite(value):
             problem = f"{self.space.objective} is {value} at epoch {epoch}"
-            return self._fail(trial, Failure("numeric", problem))
-        self._journal.epoch(trial, record, float(value))
-        self._judge(trial, epoch)
-        return None
+            self._fail(trial, Failure("numeric", problem))
+        else:
+            self._journal.epoch(trial, record, float(value))
+            self._judge(trial, epoch)
 
     def _judge(self, trial: LiveTrial, epoch: int) -> None:
         """End a trial over a limit or complete, or that the pruner wants stopped and may stop."""
         if self._ended_by_limit(trial):
-            return None
+            return
         if epoch >= self.space.epochs:
             self._end(trial, "complete")
         elif trial.would_prune_at is None and self._study.should_prune(trial.number):
-            if not trial.immune:
-                return self._end(trial, "pruned", reason=f"{self.space.pruner.kind} at {epoch}")
-            self._journal.spared(trial, epoch)
-        return None
+            if trial.immune:
+                self._journal.spared(trial, epoch)
+            else:
+                self._end(trial, "pruned", reason=f"{self.space.pruner.kind} at {epoch}")
 
     def _ended_by_limit(self, trial: LiveTrial) -> bool:
         """End a trial that breaks a limit of the space; return whether it does."""
@@ -208,11 +205,11 @@ class StudyDriver:
         """Fail a trial, or put it back where its neighbours on the GPU may be to blame."""
         told = self.running.put_back(trial.number) if failure.kind == "memory" else None
         if told is None:
-            return self._fail(trial, failure)
-        trial.was_put_back = True
-        self._waiting.append(trial)
-        self._journal.interrupted(trial.number, told)
-        return None
+            self._fail(trial, failure)
+        else:
+            trial.was_put_back = True
+            self._waiting.append(trial)
+            self._journal.interrupted(trial.number, told)
 
     def _fail(self, trial: LiveTrial, failure: Failure) -> None:
         if failure.kind == "data":

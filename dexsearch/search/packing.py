@@ -3,33 +3,66 @@
 A GPU takes as many as the largest need of a search space leaves room for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from dexsearch.config.space import ResourcesConfig, Scalar, SearchSpace, extreme_values
+from dexsearch.config.dependencies import drawing_order
+from dexsearch.config.space import IntRange, ResourcesConfig, Scalar, SearchSpace, extreme_values
 from dexsearch.errors import ConfigurationError, EnvironmentFault
-from dexsearch.training.memory import training_memory_bytes
+from dexsearch.search.limits import broken_limit
+from dexsearch.training.memory import parameter_counts, training_memory_bytes
 
 _USED = 0.9
 """Part of a GPU's memory that estimates may fill; the rest is their error."""
 
 _ROUNDS = 2
+_MOST_STEPS = 32
 
 
 def largest_need_bytes(space: SearchSpace, size_px: tuple[int, int], *, n_images: int) -> int:
-    """Return the memory of the hungriest configuration, by estimate, on a GPU.
+    """Return the memory of the hungriest configuration that is trained, by estimate, on a GPU.
 
-    Each searched key in turn takes the end of its range that needs most, twice over: needs grow
-    with every key by itself, so not all combinations have to be tried.
+    Each searched key in turn takes the value that needs most, twice over: needs grow with every
+    key by itself, so not all combinations have to be tried. Where `limits.parameters` forbids
+    some, one key's growth is at another's cost, so each is once the first to grow, and values
+    between the ends count as well.
     """
-    chosen: dict[str, Scalar] = {}
-    largest = _need(space, chosen, size_px, n_images)
-    for _ in range(_ROUNDS):
-        for key, distribution in space.search.items():
-            for value in extreme_values(distribution):
-                need = _need(space, {**chosen, key: value}, size_px, n_images)
-                if need >= largest:
-                    largest, chosen = need, {**chosen, key: value}
+    order = drawing_order(space.search)
+    limited = space.limits.parameters is not None
+    firsts = order if limited else order[:1]
+    return max(
+        (
+            _climbed(
+                space, [first, *order], lambda params: _need(space, params, size_px, n_images)
+            )
+            for first in firsts
+        ),
+        default=_need(space, {}, size_px, n_images),
+    )
+
+
+def _climbed(
+    space: SearchSpace, first: list[str], need_of: Callable[[dict[str, Scalar]], int]
+) -> int:
+    """Return the need at the top of a climb from the smallest values, one key after the other."""
+    chosen = {key: extreme_values(values)[0] for key, values in space.search.items()}
+    largest = need_of(chosen)
+    for key in first * _ROUNDS:
+        for value in _steps(space, key):
+            need = need_of({**chosen, key: value})
+            if need >= largest:
+                largest, chosen = need, {**chosen, key: value}
     return largest
+
+
+def _steps(space: SearchSpace, key: str) -> tuple[Scalar, ...]:
+    """Return the values of a key to try: the ends, and under a limit integers between them."""
+    values = space.search[key]
+    if space.limits.parameters is None or not isinstance(values, IntRange):
+        return extreme_values(values)
+    low, high = values.int
+    return tuple(
+        sorted({low + (high - low) * step // _MOST_STEPS for step in range(_MOST_STEPS + 1)})
+    )
 
 
 def trials_per_gpu(
@@ -105,9 +138,12 @@ def n_concurrent(slots: int, n_trials: int, *, is_local: bool) -> int:
 def _need(
     space: SearchSpace, params: dict[str, Scalar], size_px: tuple[int, int], n_images: int
 ) -> int:
-    """Return one configuration's need; 0 where it cannot be trained at all."""
+    """Return one configuration's need; 0 where it is not trained at all."""
     try:
-        config = space.config_for(params, seed=0)
+        config = space.config_for(space.drawn(params), seed=0)
     except ConfigurationError:
+        return 0
+    n_parameters, _ = parameter_counts(config)
+    if broken_limit(space.limits, n_parameters=n_parameters, latency_ms=None) is not None:
         return 0
     return training_memory_bytes(config, size_px, n_images=n_images)

@@ -1,7 +1,7 @@
 """Many replays: pairs of sampler and pruner over many seeds, and what they amount to."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,6 +18,15 @@ _N_BOOTSTRAPS = 2000
 BuildContender = Callable[[CurveTable, str, int], Contender]
 """(table, objective, seed) -> a new search; a pickle of it goes to other processes."""
 
+LOOKED_AT: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "median": ("min_epochs", "immune_every"),
+    "percentile": ("min_epochs", "percentile", "immune_every"),
+    "successive_halving": ("min_epochs", "reduction", "immune_every"),
+    "hyperband": ("min_epochs", "reduction", "immune_every"),
+}
+"""The settings that matter to each kind of pruner."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -28,21 +37,15 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The two kinds, and what the pruner's kind looks at; immune trials if not the usual."""
-        pruner = self.pruner
-        if pruner.kind == "none":
-            return f"{self.sampler.kind} / none"
-        details = [f"min_epochs={pruner.min_epochs}"]
-        if pruner.kind in ("successive_halving", "hyperband"):
-            details.append(f"reduction={pruner.reduction}")
-        if pruner.kind == "percentile":
-            details.append(f"percentile={pruner.percentile:.15g}")
-        if pruner.immune_every != PrunerConfig().immune_every:
-            details.append(f"immune_every={pruner.immune_every}")
-        return f"{self.sampler.kind} / {pruner.kind}({', '.join(details)})"
+        """The two kinds, and what the pruner looks at; immune trials only if not the usual."""
+        values = {key: getattr(self.pruner, key) for key in LOOKED_AT[self.pruner.kind]}
+        if values.get("immune_every") == PrunerConfig().immune_every:
+            del values["immune_every"]
+        details = ", ".join(f"{key}={value:.15g}" for key, value in values.items())
+        return f"{self.sampler.kind} / {self.pruner.kind}" + (f"({details})" if details else "")
 
-    def __call__(self, table: CurveTable, objective: str, seed: int) -> Contender:
-        """Return a search of the table's space with this pair."""
+    def space_of(self, table: CurveTable, objective: str, *, seed: int) -> SearchSpace:
+        """Return the table's space with this pair; pydantic's error where the two do not suit."""
         changes = {
             "objective": objective,
             "trials": len(table.rows),
@@ -51,7 +54,18 @@ class Pair:
             "enqueue": (),  # rows are what can be tried
             "limits": {},
         }
-        return StudyContender(table, SearchSpace.model_validate({**table.space, **changes}))
+        return SearchSpace.model_validate({**table.space, **changes})
+
+    def __call__(self, table: CurveTable, objective: str, seed: int) -> Contender:
+        """Return a search of the table's space with this pair."""
+        return StudyContender(table, self.space_of(table, objective, seed=seed))
+
+
+def only_looked_at(pruner: PrunerConfig) -> PrunerConfig:
+    """Return the pruner without what its kind passes over, so that equal searches are equal."""
+    return PrunerConfig(
+        kind=pruner.kind, **{key: getattr(pruner, key) for key in LOOKED_AT[pruner.kind]}
+    )
 
 
 @dataclass(frozen=True, slots=True)
