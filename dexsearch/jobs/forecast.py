@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dexsearch.config.space import SearchSpace
 from dexsearch.config.trial import TrialConfig
@@ -19,6 +19,9 @@ from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
 from dexsearch.jobs.pruning_model import expected_length
 from dexsearch.jobs.space_size import continuous_keys, draw_configurations, n_configurations
 from dexsearch.wording import duration
+
+if TYPE_CHECKING:
+    from dexsearch.jobs.probe import Exposed
 
 N_DRAWN = 128
 _PLACES = {"median": 0.5, "dearest": 1.0, "cheapest": 0.0}  # where two are one, the later name
@@ -50,7 +53,7 @@ class Forecast:
     device: str
     probes: tuple[ProbedSpeed, ...]
     seconds_per_epoch: float
-    """Mean over the configurations drawn."""
+    """Mean over the configurations drawn, each alone on this machine."""
     at_once: int
     """Trials that run at once on this machine."""
     epochs_unpruned: int
@@ -58,13 +61,13 @@ class Forecast:
     pruning_model: str
 
     @property
-    def hours_unpruned(self) -> float:
-        """Hours if every trial trained to its end."""
+    def hours_at_best_unpruned(self) -> float:
+        """Hours if every trial trained to its end and those that run at once slowed none down."""
         return self._hours(self.epochs_unpruned)
 
     @property
-    def hours_expected(self) -> float:
-        """Hours with the pruner's expected savings."""
+    def hours_at_best(self) -> float:
+        """The same with the pruner's expected savings."""
         return self._hours(self.epochs_expected)
 
     def _hours(self, epochs: float) -> float:
@@ -77,7 +80,7 @@ class Forecast:
             for name in (
                 "n_configurations", "n_continuous", "parameters", "memory_bytes", "device",
                 "seconds_per_epoch", "at_once", "epochs_unpruned", "epochs_expected",
-                "pruning_model", "hours_unpruned", "hours_expected",
+                "pruning_model", "hours_at_best_unpruned", "hours_at_best",
             )
         }  # fmt: skip
         probes = [asdict(probe) for probe in self.probes]
@@ -89,7 +92,10 @@ class Forecast:
         many = f"infinite: {self.n_continuous} continuous" if count is None else f"{count:,}"
         fewest, most = self.parameters
         least, largest = (size / 2**20 for size in self.memory_bytes)
+        if self.plan.space.limits.parameters is not None:
+            many += ", those over limits.parameters included"
         speeds = ", ".join(f"{p.seconds_per_epoch:.3g} s ({p.label})" for p in self.probes)
+        together = ", if they do not slow each other down" if self.at_once > 1 else ""
         saved = 1 - self.epochs_expected / self.epochs_unpruned
         return "\n".join(
             [
@@ -98,9 +104,10 @@ class Forecast:
                 f"generator: {fewest:,} to {most:,} parameters",
                 f"memory of a trial on {self.device}: {least:,.0f} to {largest:,.0f} MiB, "
                 "estimated",
-                f"an epoch, measured: {speeds}; {self.seconds_per_epoch:.3g} s on average",
-                f"time: about {duration(3600 * self.hours_expected)} with {self.at_once} at once "
-                f"({duration(3600 * self.hours_unpruned)} without pruning)",
+                f"an epoch, measured alone: {speeds}; {self.seconds_per_epoch:.3g} s on average",
+                f"time: at best about {duration(3600 * self.hours_at_best)} with {self.at_once} "
+                f"at once{together} ({duration(3600 * self.hours_at_best_unpruned)} without "
+                "pruning)",
                 f"pruning: expected to save {saved:.0%} of {self.epochs_unpruned:,} epochs, if "
                 f"{self.pruning_model}",
             ]
@@ -117,7 +124,7 @@ def forecast(plan: SearchPlan, *, tell: Callable[[str], None]) -> Forecast:
         tell: is given a line before each measurement.
 
     Raises:
-        ConfigurationError: if no configuration of the space can be run.
+        ConfigurationError: if no configuration of the space can be run within its limits.
         EnvironmentFault: if a timed configuration does not fit into memory.
     """
     import torch
@@ -135,7 +142,7 @@ def forecast(plan: SearchPlan, *, tell: Callable[[str], None]) -> Forecast:
         for config in drawn
     ]
     probes, mean = _timed(drawn, plan, images, tell)
-    length = expected_length(space.pruner, epochs=space.epochs)
+    length = expected_length(space.pruner, epochs=space.epochs, trials=space.trials)
     return Forecast(
         plan=plan,
         n_configurations=n_configurations(space),
@@ -167,6 +174,20 @@ def image_counts(plan: SearchPlan) -> ImageCounts:
     return ImageCounts(train * n_poses, validation * n_poses)
 
 
+def _exposed(plan: SearchPlan) -> "Exposed | None":
+    """Return how the training views are exposed anew; None where they cannot be."""
+    from dexsearch.data.generate import THORAX_FIELD_MM
+    from dexsearch.data.pairs import exposure_of
+    from dexsearch.data.store import open_dataset
+    from dexsearch.data.views import Imaging
+
+    phantom = plan.space.data.phantom
+    if phantom is None or not plan.made_on_start:
+        return exposure_of(open_dataset(plan.dataset).manifest)
+    imaging = Imaging.of(phantom, field_mm=THORAX_FIELD_MM)
+    return imaging.exposure, imaging.detector
+
+
 def _drawn(space: SearchSpace) -> tuple[TrialConfig, ...]:
     found = draw_configurations(space, N_DRAWN, seed=space.sampler.seed)
     if not found:
@@ -195,11 +216,11 @@ def _timed(
         for label, place in _PLACES.items()
         for index in (round(place * (len(ordered) - 1)),)
     }
-    probes = []
+    probes, exposed = [], _exposed(plan)
     for cost, (label, index) in sorted(chosen.items()):
         tell(f"measuring an epoch of the {label} configuration")
         seconds = seconds_per_epoch(
-            drawn[index], plan.size_px, images, cpus=plan.space.resources.cpus
+            drawn[index], plan.size_px, images, cpus=plan.space.resources.cpus, exposed=exposed
         )
         probes.append(ProbedSpeed(label, cost, seconds))
     known = [probe.multiply_adds for probe in probes]

@@ -11,13 +11,17 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from dexsearch.config.trial import ExposureConfig, Task, TrialConfig
+from dexsearch.config.trial import Task, TrialConfig
 from dexsearch.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     import torch
 
-    from dexsearch.data.pairs import Pairs, TrainingData
+    from dexsearch.data.pairs import DevicePathLengths, Pairs, TrainingData
+    from dexsearch.physics.detector import Exposure
+    from dexsearch.physics.geometry import Detector
+
+    Exposed = tuple[Exposure, Detector]
 
 BUDGET_S = 3.0
 """Measured time of one configuration; one that needs longer for a batch gets a single epoch."""
@@ -25,6 +29,8 @@ BUDGET_S = 3.0
 _MOST_BATCHES = 8
 _BATCH_MULTIPLY_ADDS = 2e10
 _LEARNING_RATE = 1e-4
+_PIXEL_MM = 5.0
+_MOST_CM_AND_EDGE = (20.0, 3.0, 0.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +42,24 @@ class ImageCounts:
 
 
 def seconds_per_epoch(
-    config: TrialConfig, size_px: tuple[int, int], images: ImageCounts, *, cpus: int
+    config: TrialConfig,
+    size_px: tuple[int, int],
+    images: ImageCounts,
+    *,
+    cpus: int,
+    exposed: "Exposed | None" = None,
 ) -> float:
     """Measure the seconds that an epoch of a whole dataset takes, alone on this machine.
 
-    Stored inputs are trained on and `derive` is timed as the bone head that it trains; the
-    learning rate is a small one, so that random images do no harm.
+    Fresh exposures are made of random path lengths; `derive` is timed as the bone head that it
+    trains. The learning rate is a small one, so that random images do no harm.
 
     Args:
         config: must fit images of `size_px`.
         size_px: height and width.
         images: of the real dataset.
         cpus: threads of a trial.
+        exposed: how the real dataset was, where fresh exposures are asked for; None: by default.
 
     Raises:
         EnvironmentFault: if the configuration does not fit into memory.
@@ -55,6 +67,7 @@ def seconds_per_epoch(
     import torch
 
     from dexsearch.training.loop import TrainingOutOfMemory, train
+    from dexsearch.training.out_of_memory import naming_memory
 
     config = _harmless(config)
     batch = min(config.batch_size, images.train)
@@ -62,11 +75,13 @@ def seconds_per_epoch(
     n_probed = min(n_steps, _batches(config, size_px, batch))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     n_validation = max(1, round(images.validation * n_probed / n_steps))
-    data = _random_data(config.task, size_px, ImageCounts(n_probed * batch, n_validation), device)
+    probed = ImageCounts(n_probed * batch, n_validation)
     threads = torch.get_num_threads()
     torch.set_num_threads(cpus)
-    records = train(config, data, epochs=10_000, device=device)
     try:
+        with naming_memory(0, "making images to train on"):
+            data = _random_data(config, size_px, probed, device, exposed)
+        records = train(config, data, epochs=10_000, device=device)
         first = next(records).seconds
         measured: list[float] = []
         began = perf_counter()
@@ -89,7 +104,6 @@ def _harmless(config: TrialConfig) -> TrialConfig:
         update={
             "task": Task.BONE if config.task is Task.DERIVE else config.task,
             "optimizer": config.optimizer.model_copy(update=slow),
-            "exposure": ExposureConfig(),
         }
     )
 
@@ -103,19 +117,27 @@ def _batches(config: TrialConfig, size_px: tuple[int, int], batch: int) -> int:
 
 
 def _random_data(
-    task: Task, size_px: tuple[int, int], images: ImageCounts, device: "torch.device"
+    config: TrialConfig,
+    size_px: tuple[int, int],
+    images: ImageCounts,
+    device: "torch.device",
+    exposed: "Exposed | None",
 ) -> "TrainingData":
     import torch
 
     from dexsearch.data.pairs import Pairs, TrainingData
+    from dexsearch.physics.detector import Exposure
+    from dexsearch.physics.geometry import Detector
 
     rng = torch.Generator().manual_seed(0)
+    task, fresh = config.task, config.exposure.resample
 
     def pairs(n: int, n_targets: int) -> "Pairs":
         return Pairs(
             input=torch.rand(n, 1, *size_px, generator=rng).to(device),
             target=torch.rand(n, n_targets, *size_px, generator=rng).to(device),
             mask=torch.ones(n, 1, *size_px, dtype=torch.bool, device=device),
+            path_lengths=_random_lengths((n, *size_px), device) if fresh else None,
         )
 
     return TrainingData(
@@ -126,4 +148,16 @@ def _random_data(
         input_std=0.3,
         data_ranges=(1.0,) * len(task.targets),
         digest="random images",
+        exposure=exposed or (Exposure(), Detector(max(size_px), _PIXEL_MM)) if fresh else None,
     )
+
+
+def _random_lengths(shape: tuple[int, int, int], device: "torch.device") -> "DevicePathLengths":
+    """Return lengths as in a chest, and edges, which are taken off where there are any."""
+    import numpy as np
+
+    from dexsearch.data.pairs import DevicePathLengths
+
+    rng = np.random.default_rng(0)
+    soft_cm, bone_cm, edges = (rng.random(shape, np.float32) * most for most in _MOST_CM_AND_EDGE)
+    return DevicePathLengths(soft_cm, bone_cm, device, edges=edges)

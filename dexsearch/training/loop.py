@@ -72,7 +72,7 @@ def train(
             the folder holds another run (with the cosine schedule: one of another length, too).
         TrainingDiverged: from the iterator, in the epoch that is not finite; on a CPU with the
             first such step.
-        TrainingOutOfMemory: from the iterator, naming the step.
+        TrainingOutOfMemory: at once, or from the iterator, naming the step.
     """
     height, width = (int(side) for side in data.train.input.shape[-2:])
     fits(config, (height, width))
@@ -87,10 +87,11 @@ def train(
         )
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    run = _Run(config, data, device, epochs)
     checkpoint = None if checkpoints is None else newest_valid_checkpoint(checkpoints)
-    if checkpoint is not None:
-        run.continue_from(checkpoint)
+    with naming_memory(0, "setting up the run"):
+        run = _Run(config, data, device, epochs)
+        if checkpoint is not None:
+            run.continue_from(checkpoint)
     return _records(run, epochs, checkpoints, checkpoint_every_s)
 
 

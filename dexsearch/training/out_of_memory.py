@@ -20,7 +20,10 @@ PHRASES = (
 
 
 class TrainingOutOfMemory(MemoryError):
-    """A training step, or the validation after it, found no memory for its images."""
+    """Setting up a run, a training step or the validation after it found no memory.
+
+    Epoch 0 is what comes before the first.
+    """
 
     def __init__(self, epoch: int, place: str, reason: str) -> None:
         super().__init__(epoch, place, reason)
@@ -30,9 +33,10 @@ class TrainingOutOfMemory(MemoryError):
 
     def __str__(self) -> str:
         """Say where, why and what helps."""
+        where = f"in epoch {self.epoch}, {self.place}" if self.epoch else f"while {self.place}"
         return (
-            f"out of memory in epoch {self.epoch}, {self.place}: {self.reason}; lower batch_size, "
-            "generator.width or discriminator.width"
+            f"out of memory {where}: {self.reason}; lower batch_size, generator.width or "
+            "discriminator.width"
         )
 
 
@@ -47,7 +51,7 @@ def naming_memory(epoch: int, place: str) -> Iterator[None]:
     """Turn an allocator's error into `TrainingOutOfMemory`; other errors pass through.
 
     Args:
-        epoch: counted from 1.
+        epoch: counted from 1; 0 before the first.
         place: what is computed, for example "step 41 (batch 5 of 12)".
     """
     try:

@@ -61,7 +61,7 @@ def test_json_keeps_the_plan_and_adds_the_forecast(tmp_path: Path, brief: None) 
     assert shown["study"] == "mine"
     assert shown["forecast"]["n_configurations"] == 12
     assert shown["forecast"]["probes"][0]["label"] == "cheapest"
-    assert shown["forecast"]["hours_expected"] == pytest.approx(found.hours_expected)
+    assert shown["forecast"]["hours_at_best"] == pytest.approx(found.hours_at_best)
 
 
 def test_the_text_of_a_known_forecast(tmp_path: Path, brief: None) -> None:
@@ -71,9 +71,34 @@ def test_the_text_of_a_known_forecast(tmp_path: Path, brief: None) -> None:
     text = str(known)
     assert "configurations: infinite: 1 continuous" in text
     assert "generator: 90 to 12,345 parameters" in text
-    assert "time: about 10 min with 3 at once (18 min without pruning)" in text
+    assert (
+        "time: at best about 10 min with 3 at once, if they do not slow each other down "
+        "(18 min without pruning)"
+    ) in text
+    assert "time: at best about 30 min with 1 at once (54 min" in str(replace(known, at_once=1))
     assert "expected to save 44% of 81 epochs, if one trial in 3 survives each rung" in text
     assert "discriminator.width: one of 2, 4, when loss.adversarial != none" in text
+
+
+def test_generators_over_the_limit_are_neither_timed_nor_told(tmp_path: Path, brief: None) -> None:
+    plan = planned(tmp_path, HEAD + SEARCH + "limits: {parameters: 600}\n")
+    found = forecast(plan, tell=lambda _: None)
+    free = forecast(planned(tmp_path, HEAD + SEARCH), tell=lambda _: None)
+    assert free.parameters[1] > 600 >= found.parameters[1] > free.parameters[0]
+    assert found.memory_bytes[1] <= free.memory_bytes[1]
+    assert found.probes[-1].multiply_adds < free.probes[-1].multiply_adds
+    assert "configurations: 12, those over limits.parameters included" in str(found)
+    nothing = planned(tmp_path, HEAD + SEARCH + "limits: {parameters: 20}\n")
+    with pytest.raises(ConfigurationError, match=r"limits\.parameters is 20, and the smallest"):
+        forecast(nothing, tell=lambda _: None)
+
+
+def test_the_median_rule_is_told_with_the_number_of_trials(tmp_path: Path, brief: None) -> None:
+    """Of 9 trials the first five are complete before the rule begins."""
+    text = HEAD.replace("successive_halving", "median") + SEARCH
+    found = forecast(planned(tmp_path, text), tell=lambda _: None)
+    assert 5 * 9 < found.epochs_expected < 9 * 9
+    assert "a trial stops at epoch 3 where it is below the median of those" in str(found)
 
 
 def test_one_configuration_is_timed_once(tmp_path: Path, brief: None) -> None:
