@@ -37,7 +37,10 @@ def tune(
     time: Annotated[
         float | None,
         typer.Option(
-            parser=parse_time, metavar="90m|2h", help="Stop after this time; continue later."
+            parser=parse_time,
+            metavar="90m|2h",
+            help="Stop trials after this time, to be continued; making data counts, "
+            "registering comes after it: leave it some minutes.",
         ),
     ] = None,
     dry_run: Annotated[
