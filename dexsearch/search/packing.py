@@ -23,8 +23,8 @@ def largest_need_bytes(space: SearchSpace, size_px: tuple[int, int], *, n_images
 
     Each searched key in turn takes the value that needs most, twice over: needs grow with every
     key by itself, so not all combinations have to be tried. Where `limits.parameters` forbids
-    some, one key's growth is at another's cost, so each is once the first to grow, and values
-    between the ends count as well.
+    some, one key's growth is at another's cost, so each is once the first to grow, values
+    between the ends count as well, and the result may be a percent or so too low.
     """
     order = drawing_order(space.search)
     limited = space.limits.parameters is not None

@@ -7,6 +7,7 @@ import pytest
 from invented_curves import rising
 from searching import check_study, run_on_ray, search_here, space_with
 
+from dexsearch.config.yaml_file import parse_space
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import read_study
 from dexsearch.search.packing import largest_need_bytes, trials_per_gpu
@@ -139,3 +140,26 @@ def test_the_largest_need_is_that_of_the_hungriest_configuration() -> None:
         training_memory_bytes(config, (64, 64), n_images=50) for config in (hungriest, other)
     )
     assert largest_need_bytes(space, (64, 64), n_images=50) == most
+
+
+@pytest.mark.parametrize("limit", [None, 1_000_000, 40_000])
+def test_no_configuration_over_the_limit_counts_as_the_largest(limit: int | None) -> None:
+    """Listed in full: under a limit neither the widest nor the deepest has to be the hungriest."""
+    from dexsearch.training.memory import parameter_counts, training_memory_bytes
+
+    text = (
+        "task: joint\ndata:\n  phantom: {subjects: 6, poses: 4, size_px: 64}\n"
+        "search:\n  generator.depth: {int: [1, 5]}\n  generator.width: {int: [4, 32]}\n"
+        "  batch_size: {choice: [2, 8]}\n"
+        + (f"limits: {{parameters: {limit}}}\n" if limit else "")
+    )
+    space = parse_space(text, name="s.yaml")
+    listed = [
+        space.config_for({"generator.depth": d, "generator.width": w, "batch_size": b}, seed=0)
+        for d in range(1, 6) for w in range(4, 33) for b in (2, 8)
+    ]  # fmt: skip
+    kept = [c for c in listed if limit is None or parameter_counts(c)[0] <= limit]
+    assert (len(kept) < len(listed)) == (limit is not None)
+    most = max(training_memory_bytes(config, (64, 64), n_images=50) for config in kept)
+    found = largest_need_bytes(space, (64, 64), n_images=50)
+    assert (0.98 if limit else 1.0) * most <= found <= most
