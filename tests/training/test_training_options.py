@@ -250,6 +250,18 @@ def test_out_of_memory_names_the_step_and_what_helps(
     assert str(2**60) in str(caught.value)
 
 
+def test_out_of_memory_while_a_run_is_set_up_is_told_at_once(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr(Networks, "__init__", too_large)
+    told = "out of memory while setting up the run: .*; lower batch_size"
+    with pytest.raises(TrainingOutOfMemory, match=told):
+        train(small({}), data, epochs=3, device=CPU)
+
+
 def test_another_error_keeps_its_class(
     data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
