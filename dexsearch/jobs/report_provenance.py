@@ -41,7 +41,7 @@ def provenance(
             *_weights(best),
             ("code", _code()),
             ("machine of this report", _machine()),
-            ("machine of the trials", "the ledger does not say"),
+            ("machine of the trials", _machines(record)),
         ),
         libraries=_libraries(trained_with),
         command=_command(record),
@@ -134,6 +134,15 @@ def _machine() -> str:
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {gpu}"
+
+
+def _machines(record: StudyRecord) -> str:
+    """Tell every machine that the search ran on; of a cluster the ledger knows none."""
+    told = [
+        ", ".join([one["processor"], f"{one['cpus']} CPUs", *(one["gpus"] or ["no GPU"])])
+        for one in record.machines
+    ]
+    return "; then ".join(told) or "the ledger does not say"
 
 
 def _command(record: StudyRecord) -> str:

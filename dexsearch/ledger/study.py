@@ -2,7 +2,8 @@
 
 Events, in the order in which the driver of a search writes them:
 
-    study            the search as it was asked for; again when it is continued with more trials
+    study            the search as it was asked for, and the machine; again when it is continued
+                     with more trials or on another machine
     trial_started    number, parameters, whole configuration, immune or not, enqueued or not
     trial_continued  the trial was handed out again, after an interruption
     epoch            one record of a trial; the first one of a (trial, epoch) counts
@@ -76,6 +77,8 @@ class StudyRecord:
     begun: float = 0.0
     """When its first event was written, in seconds since 1970; it tells a study from another
     one that was begun anew under its name."""
+    machines: tuple[dict[str, Any], ...] = ()
+    """What it ran on, in order: processor, cpus, gpus. Not known of clusters and old ledgers."""
 
     def in_state(self, state: State) -> tuple[TrialRecord, ...]:
         """Return the trials in one state, by number."""
@@ -168,6 +171,7 @@ class _Study:
     first: Event | None = None
     asked: Event = field(default_factory=dict)
     trials: dict[int, "_Trial"] = field(default_factory=dict)
+    machines: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
         match event["event"]:
@@ -185,6 +189,9 @@ class _Study:
             case "study":
                 self.asked = event
                 self.first = self.first or event
+                machine = event.get("machine")
+                if machine is not None and machine not in self.machines:
+                    self.machines.append(machine)
 
     def record(self, folder: Path) -> StudyRecord:
         asked, trials = self.asked, self.trials
@@ -200,6 +207,7 @@ class _Study:
             trials=tuple(trials[number].record() for number in sorted(trials)),
             size_px=tuple(asked["size_px"]) if asked.get("size_px") else None,
             begun=(self.first or asked).get("time", 0.0),
+            machines=tuple(self.machines),
         )
 
 

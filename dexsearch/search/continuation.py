@@ -28,6 +28,8 @@ class StudyRequest:
     dataset_digest: str
     size_px: tuple[int, int]
     metric: int
+    machine: dict[str, Any] | None = None
+    """What the trials run on; None where that is a cluster, or nobody asks."""
 
     def as_event(self) -> Event:
         """Return the ledger's `study` event."""
@@ -40,6 +42,7 @@ class StudyRequest:
             "dataset_digest": self.dataset_digest,
             "metric": self.metric,
             "size_px": list(self.size_px),
+            **({"machine": self.machine} if self.machine is not None else {}),
         }
 
 

@@ -18,6 +18,7 @@ from dexsearch.search.cluster import checkpoint_folder, prepare_environment
 from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.displays import progress_for
 from dexsearch.search.driver import Backend, StudyDriver
+from dexsearch.search.machine import this_machine
 from dexsearch.search.packing import largest_need_bytes
 from dexsearch.search.progress import Progress
 from dexsearch.search.signals import StopOnSignals
@@ -86,7 +87,10 @@ def run_study(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = folder.resolve()  # workers have another current folder
     checkpoints = checkpoint_folder(folder, storage, study)
-    request = StudyRequest(study, space, dataset, dataset_digest, size_px, METRIC_DEFINITION)
+    request = StudyRequest(
+        study, space, dataset, dataset_digest, size_px, METRIC_DEFINITION,
+        machine=this_machine() if address is None else None,
+    )  # fmt: skip
     display = progress or progress_for()
     with EventLog(folder / LEDGER_NAME) as log, _closing(display):
         events = _opened_events(log, request, folder)
@@ -134,7 +138,9 @@ def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[E
         record = study_from_events(events, folder)
         refuse_changed(record, request)
         known = {"space": record.space, "dataset": record.dataset}
-        if known == {key: asked[key] for key in known}:
+        is_over = len(record.trials) >= request.space.trials and not record.in_state("running")
+        is_known = is_over or request.machine is None or request.machine in record.machines
+        if is_known and known == {key: asked[key] for key in known}:
             return events
     return [*events, log.append(asked)]
 

@@ -1,11 +1,17 @@
+import json
+import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from searching import SPACE, space_with
 
 from dexsearch.errors import ConfigurationError
-from dexsearch.ledger.study import StudyRecord, study_from_events
+from dexsearch.ledger.log import EventLog
+from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
 from dexsearch.search.continuation import StudyRequest, refuse_changed
+from dexsearch.search.machine import this_machine
+from dexsearch.search.study import _opened_events
 
 
 def request_with(digest: str = "a" * 64, metric: int = 1, **changes: object) -> StudyRequest:
@@ -53,6 +59,43 @@ def test_another_search_under_the_same_name_is_refused_with_the_difference(
         refuse_changed(begun(), request_with(**changes))  # type: ignore[arg-type]
     assert str(refused.value) == f"study 's' was begun as another search: {difference}"
     assert "--study NEW-NAME" in (refused.value.hint or "")
+
+
+def test_another_machine_is_welcome_and_both_are_remembered() -> None:
+    here = {"processor": "A", "cpus": 2, "gpus": []}
+    there = {"processor": "B", "cpus": 64, "gpus": ["G"]}
+    events = [replace(request_with(), machine=one).as_event() for one in (here, there, here)]
+    record = study_from_events([*events, request_with().as_event()], Path("s"))
+    assert record.machines == (here, there)
+    refuse_changed(record, replace(request_with(), machine=here))
+    assert begun().machines == ()
+    assert "machine" not in request_with().as_event()
+
+
+def test_another_machine_is_written_once_and_only_if_trials_are_left(tmp_path: Path) -> None:
+    one, two, three = ({"processor": name, "cpus": 2, "gpus": []} for name in "ABC")
+    for machine, n_events in ((one, 1), (one, 1), (two, 2), (one, 2), (None, 2)):
+        with EventLog(tmp_path / LEDGER_NAME) as log:
+            asked = replace(request_with(trials=1), machine=machine)
+            assert len(_opened_events(log, asked, tmp_path)) == n_events
+    with EventLog(tmp_path / LEDGER_NAME) as log:
+        log.append(
+            {"event": "trial_started", "trial": 0, "params": {}, "config": {}, "immune": False,
+             "enqueued": False}
+        )  # fmt: skip
+        log.append({"event": "trial_ended", "trial": 0, "state": "failed"})
+    with EventLog(tmp_path / LEDGER_NAME) as log:
+        asked = replace(request_with(trials=1), machine=three)
+        assert len(_opened_events(log, asked, tmp_path)) == 4
+    assert read_study(tmp_path).machines == (one, two)
+
+
+def test_this_machine_is_told_without_its_name() -> None:
+    found = this_machine()
+    assert set(found) == {"processor", "cpus", "gpus"}
+    assert found["processor"]
+    assert found["cpus"] >= 1
+    assert platform.node() not in json.dumps(found)
 
 
 def test_many_differences_are_counted() -> None:
