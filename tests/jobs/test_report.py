@@ -19,7 +19,7 @@ from dexsearch.jobs.register import register_study
 from dexsearch.jobs.report import write_report
 from dexsearch.jobs.report_quality import quality_tables
 from dexsearch.jobs.report_verdict import judge, seed_noise
-from dexsearch.ledger.log import EventLog
+from dexsearch.ledger.log import EventLog, read_events
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, TrialRecord, read_study
 from dexsearch.search.audit import audit
 from dexsearch.search.importance import early_importances, final_importances
@@ -72,9 +72,23 @@ def test_what_is_missing_is_told_and_the_report_is_there(tmp_path: Path) -> None
     page, told = written(tmp_path)
     assert "Trial 1 scored best of 2 complete trials on validation subjects" in page
     assert "The evidence is not enough" in page
+    assert "the ledger does not say" in page
     assert any("dataset 'gone'" in line for line in told)
     assert any("runner-up, trial 0, because it is not registered" in line for line in told)
     assert str(tmp_path) not in page
+
+
+def test_every_machine_that_a_search_ran_on_is_told(tmp_path: Path) -> None:
+    machines = [
+        {"processor": "Ryzen", "cpus": 8, "gpus": []},
+        {"processor": "Xeon", "cpus": 64, "gpus": ["H200", "H200"]},
+    ]
+    folder = ledger(tmp_path)
+    study = read_events(folder / LEDGER_NAME)[0]
+    with EventLog(folder / LEDGER_NAME) as log:
+        for machine in machines:
+            log.append({**study, "machine": machine})
+    assert "Ryzen, 8 CPUs, no GPU; then Xeon, 64 CPUs, H200, H200" in written(tmp_path)[0]
 
 
 def test_a_study_without_a_complete_trial_has_a_report(tmp_path: Path) -> None:
