@@ -10,6 +10,7 @@ are read from the study's ledger: the time in which at least one configuration t
 """
 
 import argparse
+import math
 import os
 import platform
 import signal
@@ -33,14 +34,21 @@ def tell(text: str) -> None:
 
 
 def minutes_of(events: Iterable[Event]) -> float:
-    """Return the minutes in which at least one configuration trained: a union of epochs."""
-    spans = sorted(
-        (event["time"] - event["record"].get("seconds", 0.0), event["time"])
-        for event in events
-        if event["event"] == "epoch"
-    )
+    """Return the minutes in which at least one configuration trained: a union of epochs.
+
+    A trial trains one epoch after the other, but a report may carry several, noted within a
+    moment of each other. So each epoch ends when it was noted, or earlier: when the next epoch
+    of its trial began.
+    """
+    spans: list[tuple[float, float]] = []
+    next_begin: dict[int, float] = {}
+    for event in reversed([event for event in events if event["event"] == "epoch"]):
+        end = min(event["time"], next_begin.get(event["trial"], math.inf))
+        begin = end - event["record"].get("seconds", 0.0)
+        next_begin[event["trial"]] = begin
+        spans.append((begin, end))
     seconds, reached = 0.0, 0.0
-    for begin, end in spans:
+    for begin, end in sorted(spans):
         seconds += max(0.0, end - max(begin, reached))
         reached = max(reached, end)
     return seconds / 60

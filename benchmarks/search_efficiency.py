@@ -8,7 +8,8 @@ choose is in what is reported. `--choose` prints the line for `--report`.
 
 The peer is Ray's own OptunaSearch (its TPE) and ASHAScheduler, driven as Ray's controller drives
 them, on the same rows, workers and virtual time. ASHA's settings are chosen as ours are: from the
-same grid, on the same half, by the same criterion; its defaults are shown beside them.
+same grid, on the same half, by the same criterion; its defaults are shown beside them. Ray audits
+nothing, so ours is also reported without immune trials (`immune_every=0`).
 
 Criterion: searches that miss the goal with at most one seed in ten come first; among these and
 among the others, the mean over the seeds of the epochs to the goal, where a search that never
@@ -118,23 +119,24 @@ def bar(done: int, total: int) -> None:
     sys.stderr.write(f"\r{done}/{total} replays" + ("\n" if done == total else ""))
 
 
+def found_from(
+    contender: Pair | RayPair, replays: Sequence[Replay], conditions: Conditions
+) -> Found:
+    """Summarise the replays of a contender."""
+    table = conditions.table
+    needed = epochs_needed(replays, table.best(conditions.objective) - WITHIN)
+    whole = len(table.rows) * table.epochs
+    summary = summarise_replays(contender.name, replays, conditions, within=WITHIN)
+    mean = sum(min(epochs, whole) for epochs in needed) / len(needed)
+    return Found(contender, replays, summary, mean)
+
+
 def search(
     contenders: Sequence[Pair | RayPair], conditions: Conditions, *, seeds: int, jobs: int
 ) -> list[Found]:
     """Replay the contenders."""
-    table = conditions.table
-    goal = table.best(conditions.objective) - WITHIN
-    whole = len(table.rows) * table.epochs
     replayed = run_replays(contenders, conditions, seeds=seeds, jobs=jobs, progress=bar)
-    return [
-        Found(
-            contender,
-            replays,
-            summarise_replays(contender.name, replays, conditions, within=WITHIN),
-            sum(min(needed, whole) for needed in epochs_needed(replays, goal)) / seeds,
-        )
-        for contender, replays in zip(contenders, replayed, strict=True)
-    ]
+    return [found_from(*each, conditions) for each in zip(contenders, replayed, strict=True)]
 
 
 def choose(conditions: Conditions, *, seeds: int, jobs: int) -> None:
@@ -161,9 +163,10 @@ def choose(conditions: Conditions, *, seeds: int, jobs: int) -> None:
 
 
 def report(conditions: Conditions, ours: Pair, peer: RayPair, *, seeds: int, jobs: int) -> None:
-    """Print what the chosen settings bring on the other half."""
-    contenders = dict.fromkeys([RANDOM, ours, peer, RayPair()])
-    found = search(list(contenders), conditions, seeds=seeds, jobs=jobs)
+    """Print what the chosen settings bring on the other half, also without the audit's trials."""
+    unaudited = Pair(ours.sampler, ours.pruner.model_copy(update={"immune_every": 0}))
+    contenders = [RANDOM, ours, *dict.fromkeys([unaudited, peer, RayPair()])]
+    found = search(contenders, conditions, seeds=seeds, jobs=jobs)
     print_table(found)
     random, shipped, *others = found
     print("\nRatios of the median epochs to the goal:\n")

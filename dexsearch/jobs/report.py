@@ -1,6 +1,5 @@
 """The job behind `dexsearch report`: gather everything about a study, write one HTML file."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from dexsearch.durable import partial_beside, write_durably
 from dexsearch.errors import ConfigurationError, DexSearchError, EnvironmentFault
+from dexsearch.jobs.out_file import refuse_unwritable
 from dexsearch.jobs.report_pictures import open_gallery
 from dexsearch.ledger.log import Event, read_events
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, list_studies, study_from_events
@@ -53,7 +53,7 @@ def write_report(
 
     record, events = _read(workspace, study)
     file = out or Path(f"{record.folder.name}-report.html")
-    _refuse_unwritable(file)
+    refuse_unwritable(file, "report", example="report.html")
     registry = _registry(workspace, tell)
     gallery = open_gallery(record, registry, workspace)
     contents = gather(record, events, gallery, workspace=workspace, made=_now())
@@ -92,22 +92,6 @@ def _registry(workspace: Path, tell: Tell) -> Registry:
     except DexSearchError as error:
         tell(f"the registry is passed over: {error}")
         return Registry(workspace, (), {})
-
-
-def _refuse_unwritable(file: Path) -> None:
-    """Refuse a path before the work that goes into its content."""
-    problem = None
-    if file.is_dir():
-        problem = "it is a folder"
-    elif not file.absolute().parent.is_dir():
-        problem = f"there is no folder {str(file.absolute().parent)!r}"
-    elif not os.access(file.absolute().parent, os.W_OK):
-        problem = "its folder cannot be written"
-    if problem:
-        raise ConfigurationError(
-            f"the report cannot be written to {str(file)!r}: {problem}",
-            hint="name a file in a folder that exists: --out report.html",
-        )
 
 
 def _write(file: Path, text: str) -> None:
