@@ -11,19 +11,33 @@ A package is written beside its place and renamed, so it is there whole or not a
 hash is checked when a package is opened or copied. No file is a pickle, none holds code.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dexsearch.durable import file_sha256
 from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.inference.card import FORMAT, GeneratorCard, card_from
 
-FORMAT = 1
+__all__ = [
+    "CONFIG",
+    "CURVE",
+    "CURVE_PICTURE",
+    "FORMAT",
+    "MANIFEST",
+    "PICTURES",
+    "WEIGHTS",
+    "GeneratorCard",
+    "Package",
+    "copy_package",
+    "open_package",
+    "write_package",
+]
+
 WEIGHTS, CONFIG, CURVE, MANIFEST = (
     "weights.safetensors",
     "config.json",
@@ -32,69 +46,6 @@ WEIGHTS, CONFIG, CURVE, MANIFEST = (
 )
 PICTURES, CURVE_PICTURE = "pictures", "curve.png"
 LARGEST_JSON_BYTES = 64 * 2**20
-TargetScores = dict[str, float]
-_CARD_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("task", "study", "objective", "dataset"), str),
-    **dict.fromkeys(("targets", "size_px"), list),
-    **dict.fromkeys(
-        ("trial_config", "normalization", "units", "params", "scores", "baselines", "libraries"),
-        dict,
-    ),
-    **dict.fromkeys(("trial", "epochs", "n_parameters", "metric", "format"), int),
-    "pixel_mm": (int, float, type(None)),
-    "inversion": (dict, type(None)),
-}
-"""What JSON type each key of `config.json` has."""
-_ABSENT_IN_OLD_CARDS: dict[str, Any] = {"inversion": None}
-"""Keys that packages of earlier versions lack, and what that means."""
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratorCard:
-    """What is known about a generator beside its weights; `config.json` of a package."""
-
-    task: str
-    targets: tuple[str, ...]
-    trial_config: dict[str, Any]
-    """The `TrialConfig` that it was trained with, seed included."""
-    normalization: dict[str, Any]
-    """Fields of `training.normalization.Normalization`."""
-    units: dict[str, str]
-    """Unit of the input and of each target."""
-    study: str
-    trial: int
-    params: dict[str, Any]
-    """The searched values, by dotted key."""
-    objective: str
-    epochs: int
-    n_parameters: int
-    dataset: str
-    """Digest of the dataset that it was trained and scored on."""
-    size_px: tuple[int, int]
-    pixel_mm: float | None
-    metric: int
-    """Number of the metric definition of every score."""
-    scores: dict[str, float | None]
-    """Validation scores at the final epoch; `val_ssim_*` is null for a target it lacks."""
-    baselines: dict[str, TargetScores]
-    """What doing nothing scores, by baseline and target."""
-    libraries: dict[str, str]
-    format: int = FORMAT
-    inversion: dict[str, Any] | None = None
-    """Fields of `physics.inversion.ExposureInversion`; null, or absent, where all is predicted."""
-
-    @property
-    def head(self) -> str:
-        """What the network predicts: bone, tissue, joint, or derive (bone; tissue computed)."""
-        return str(self.trial_config.get("task", self.task))
-
-    def content_hash(self, weights_sha256: str) -> str:
-        """Return 16 hex digits that name this generator, whichever library versions made it."""
-        known = {**asdict(self), "weights": weights_sha256}
-        del known["libraries"]
-        if self.inversion is None:
-            del known["inversion"]  # names of generators that never had one stay as they were
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,19 +208,10 @@ def _damaged(path: Path, name: str, how: str) -> DataError:
 
 
 def _read_card(path: Path) -> GeneratorCard:
-    values = _read_json(path / CONFIG)
-    known = {field.name for field in fields(GeneratorCard)}
-    if isinstance(values, dict):
-        values = {**_ABSENT_IN_OLD_CARDS, **values}
-    if not isinstance(values, dict) or set(values) != known:
-        raise _damaged(path, CONFIG, f"expected the keys {', '.join(sorted(known))}")
-    for name, expected in _CARD_TYPES.items():
-        if not isinstance(values[name], expected) or isinstance(values[name], bool):
-            raise _damaged(path, CONFIG, f"{name!r} cannot be {str(values[name])[:60]!r}")
-    texts, sizes = values["targets"], values["size_px"]
-    if not all(isinstance(text, str) for text in texts) or [type(s) for s in sizes] != [int, int]:
-        raise _damaged(path, CONFIG, f"'targets' {texts!r} or 'size_px' {sizes!r} is none")
-    return GeneratorCard(**{**values, "targets": tuple(texts), "size_px": tuple(sizes)})
+    try:
+        return card_from(_read_json(path / CONFIG))
+    except ValueError as error:
+        raise _damaged(path, CONFIG, str(error)) from None
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401

@@ -1,10 +1,12 @@
 """Spectral normalisation: every kernel divided by its largest singular value.
 
 A kernel is read as the matrix of output channels by everything else. Its singular vectors are
-followed by one power iteration with every forward pass in training mode; they are buffers, so a
-checkpoint carries them. torch's own parametrisation computes the same from the same vectors (a
-test compares), but it draws them from the global generator, multiplies in bfloat16 under autocast
-and copies channels-last kernels.
+followed by one power iteration with every forward pass in training mode. A training step has
+three such passes where the discriminator has batch normalisation (truth, prediction, and
+prediction once more for the generator), else two, because truth and prediction then share one.
+The vectors are buffers, so a checkpoint carries them. torch's own parametrisation computes the
+same from the same vectors (a test compares), but it draws them from the global generator,
+multiplies in bfloat16 under autocast and copies channels-last kernels.
 
 Source   arXiv:1802.05957.
 """

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from dexsearch.config.trial import TrialConfig
 from dexsearch.durable import file_sha256
 from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.inference.card import card_from
 from dexsearch.inference.package import (
     GeneratorCard,
     Package,
@@ -229,6 +231,57 @@ def test_a_package_of_an_earlier_version_has_no_inversion_and_keeps_its_name(
     named = {key: value for key, value in values.items() if key != "libraries"}
     text = json.dumps({**named, "weights": "w"}, sort_keys=True)
     assert CARD.content_hash("w") == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+OLD_CARD = """
+{"task": "joint", "targets": ["bone", "tissue"], "trial_config": {"task": "joint", "generator":
+{"depth": 3, "width": 16, "norm": "batch", "kernel_px": 4, "output": "residual",
+"input_normalization": "absolute"}, "discriminator": {"patch_px": 34, "width": 16, "norm":
+"batch"}, "loss": {"adversarial": "hinge", "l1_weight": 100.0}, "optimizer": {"learning_rate":
+0.001, "beta1": 0.5}, "exposure": {"resample": false, "dose_jitter": 0.0, "kvp_jitter": 0.0},
+"batch_size": 16, "ema_decay": 0.995, "seed": 7}, "normalization": {"mode": "absolute", "mean":
+1.0, "std": 0.5, "data_ranges": [2.0, 20.0]}, "units": {"input": "1", "bone": "cm", "tissue":
+"cm"}, "study": "ribs", "trial": 4, "params": {"generator.depth": 3, "loss.adversarial":
+"hinge"}, "objective": "val_ssim", "epochs": 2, "n_parameters": 10, "dataset": "%s", "size_px":
+[32, 48], "pixel_mm": null, "metric": 1, "scores": {"val_ssim": 0.9, "val_ssim_bone": 0.85,
+"val_ssim_tissue": 0.95}, "baselines": {"constant": {"bone": 0.3, "tissue": 0.4}}, "libraries":
+{"torch": "2"}, "format": 1}
+""" % ("d" * 64)
+OLD_NAME = "cab0fcf45cf033d6"  # computed by the version before the keys below existed, weights "w"
+
+
+def test_a_trial_of_an_earlier_version_keeps_its_name_when_it_is_packed_again() -> None:
+    old = card_from(json.loads(OLD_CARD))
+    assert old.content_hash("w") == OLD_NAME
+    config = TrialConfig.model_validate(old.trial_config).model_dump(mode="json")
+    assert config != old.trial_config, "new keys are said by now"
+    assert replace(old, trial_config=config).content_hash("w") == OLD_NAME
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("discriminator", "spectral_norm", True),
+        ("loss", "ssim_weight", 1.0),
+        ("optimizer", "discriminator_ratio", 2.0),
+        ("optimizer", "schedule", "cosine"),
+        ("optimizer", "warmup_epochs", 1.0),
+    ],
+)
+def test_a_new_key_that_changes_training_changes_the_name(
+    section: str, key: str, value: object
+) -> None:
+    old = card_from(json.loads(OLD_CARD))
+    config = TrialConfig.model_validate(old.trial_config).model_dump(mode="json")
+    config[section][key] = value
+    assert replace(old, trial_config=config).content_hash("w") != OLD_NAME
+
+
+def test_a_derived_head_without_its_inversion_is_a_damaged_package(tmp_path: Path) -> None:
+    card = replace(CARD, trial_config={"task": "derive"})
+    with pytest.raises(DataError, match=r"damaged: 'config.json': head 'derive'") as caught:
+        write_package(tmp_path / "g", weights=b"w", card=card, curve=[], draw=draw)
+    assert "download it again" in str(caught.value.hint)
 
 
 def test_the_inversion_of_a_derived_head_is_part_of_its_name() -> None:
