@@ -125,6 +125,14 @@ def test_a_finished_run_is_told_again_without_training(
     assert run(small(), joint_data, 3, checkpoints=tmp_path)[:2] == first
 
 
+def test_fewer_epochs_than_are_stored_end_without_a_quality(
+    joint_data: TrainingData, tmp_path: Path
+) -> None:
+    first = run(small(), joint_data, 2, checkpoints=tmp_path)
+    assert run(small(), joint_data, 1, checkpoints=tmp_path) == first[:1]
+    assert first[0].quality is None
+
+
 def test_the_final_epoch_alone_has_the_quality_of_its_images(joint_data: TrainingData) -> None:
     first, last = run(small(), joint_data, 2)
     assert first.quality is None
