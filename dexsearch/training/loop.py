@@ -179,7 +179,7 @@ class _Run:
                 "choose another folder for checkpoints"
             )
         restore_networks(self.networks, checkpoint)
-        # A shorter run's final epoch is none any more, so its quality goes, as if never interrupted.
+        # A shorter run's final epoch is none any more: its quality goes, as if never interrupted.
         # Asked for fewer epochs than are stored, the last of them has none: its generator is gone.
         self.curve = [
             record if record.epoch == self.epochs else replace(record, quality=None)
