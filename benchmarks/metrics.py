@@ -6,9 +6,11 @@
 (b) all of them: SSIM, PSNR and MAE of two targets, SDNR of ribs and tumour for input, prediction
     and truth, bone suppression and leakage, tumour localisation: required 5x.
 Both sides get float32 images and the same number of threads, and take turns; the ratio is the
-median over the turns. NumPy, SciPy and scikit-image start no threads themselves, so the loop hands
-its images to a pool. The ratio of processor times is told too: other work on the machine stretches
-the clock, but hardly them. What both compute is compared; the script fails where it differs.
+median over the turns. The filters of SciPy and scikit-image use one thread each, so the loop hands
+its images to a pool of as many threads as ours has. It filters nothing twice, and finds by itself
+where the structures are (`reference_quality`). The ratio of processor times is told too: other
+work on the machine stretches the clock, but hardly them. What both compute is compared; the script
+fails where it differs.
 """
 
 import argparse
@@ -25,10 +27,8 @@ from scipy import ndimage
 
 from dexsearch.data.pairs import DevicePathLengths, Pairs
 from dexsearch.data.tumours import Tumours
-from dexsearch.training.localisation import SEARCH_MM
 from dexsearch.training.metrics import masked_ssim, score_images
 from dexsearch.training.quality import Quality, QualityScorer, mean_quality
-from dexsearch.training.sdnr import rib_regions, tumour_regions
 from dexsearch.training.validation import scoring_batches
 
 FIELD_MM, TUMOUR_MM = 320.0, 18.0
@@ -160,69 +160,31 @@ def ours(pairs: Pairs, prediction: torch.Tensor, pixel_mm: float) -> dict[str, f
 
 
 def plain_loop(pairs: Pairs, prediction: torch.Tensor, pixel_mm: float) -> dict[str, float]:
-    """Compute the same, image by image; where the structures are is taken from ours."""
+    """Compute the same, image by image."""
     if pairs.path_lengths is None or pairs.tumours is None:
         raise SystemExit("the scene has path lengths and tumours")
-    soft, bone = (a.float() for a in (pairs.path_lengths.soft_cm, pairs.path_lengths.bone_cm))
-    t = pairs.tumours
-    inside = pairs.mask.numpy()
-    x = pairs.input.numpy()[inside].astype(float)  # polyfit gives up on millions of float32
-    lines = [
-        np.polyfit(x, pairs.target[:, c : c + 1].numpy()[inside], 1) for c in range(len(TARGETS))
-    ]
+    soft, bone = (
+        a.float().numpy() for a in (pairs.path_lengths.soft_cm, pairs.path_lengths.bone_cm)
+    )
+    truth, masks, t = pairs.target.numpy(), pairs.mask[:, 0].numpy(), pairs.tumours
+    copies = plain.input_copies(pairs.input[:, 0].numpy(), truth, masks)
 
     def scored(i: int) -> tuple[dict[str, float], NDArray[np.float64]]:
-        mask, part = pairs.mask[i : i + 1, 0], t[i : i + 1]
-        ribs = rib_regions(soft[i : i + 1], bone[i : i + 1], mask, pixel_mm=pixel_mm)
-        spot = tumour_regions(part.row_px, part.column_px, part.diameter_px, mask)
-        image = pairs.input[i, 0].numpy()
-        stages = {
-            "input": np.stack([np.float32(a) * image + np.float32(b) for a, b in lines]),
-            "prediction": prediction[i].numpy(),
-            "truth": pairs.target[i].numpy(),
-        }
-        regions = [(r.signal[0].numpy(), r.background[0].numpy()) for r in (ribs, spot)]
-        return _one(stages, regions, bone[i].numpy(), mask[0].numpy(), part, pixel_mm)
+        stages = {"input": copies[i], "prediction": prediction[i].numpy(), "truth": truth[i]}
+        spot = plain.Spot(float(t.row_px[i]), float(t.column_px[i]), float(t.diameter_px[i]))
+        found, sums = plain.scores(stages, soft[i], bone[i], masks[i], spot, pixel_mm)
+        for c, target in enumerate(TARGETS):
+            pair = stages["prediction"][c], stages["truth"][c], masks[i]
+            found[f"ssim_{target}"] = plain.masked_ssim(*pair, RANGES[c])
+            found[f"psnr_{target}"] = plain.psnr(*pair, RANGES[c])
+            found[f"mae_{target}"] = plain.mae(*pair)
+        return found, sums
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         values, parts = zip(*pool.map(scored, range(len(pairs))), strict=True)
     means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
     sums = np.sum(parts, axis=0)
     return means | {"bone_suppression": 1 - sums[0] / sums[1], "bone_leakage": sums[2] / sums[3]}
-
-
-def _one(
-    stages: dict[str, NDArray[np.float32]],
-    regions: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
-    bone: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    tumour: Tumours,
-    pixel_mm: float,
-) -> tuple[dict[str, float], NDArray[np.float64]]:
-    """Return every score of one image, and the sums of its suppression."""
-    found: dict[str, float] = {}
-    for c, target in enumerate(TARGETS):
-        pair = stages["prediction"][c], stages["truth"][c], mask
-        found[f"ssim_{target}"] = plain.masked_ssim(*pair, RANGES[c])
-        found[f"psnr_{target}"] = plain.psnr(*pair, RANGES[c])
-        found[f"mae_{target}"] = plain.mae(*pair)
-        for stage, images in stages.items():
-            found[f"sdnr_rib_{target}_{stage}"] = plain.anatomy_limited(
-                images[c], *regions[0], pixel_mm
-            )
-    for stage, images in stages.items():
-        found[f"sdnr_tumour_tissue_{stage}"] = plain.anatomy_limited(
-            images[1], *regions[1], pixel_mm
-        )
-    before, ours_, truth = (stages[s][1] for s in ("input", "prediction", "truth"))
-    four = plain.suppression(ours_, truth, before, bone, mask, pixel_mm)
-    sigma = max(1.5, 10.0 / pixel_mm)
-    hp = [plain.high_pass(v, mask, sigma) for v in (before, ours_, truth)]
-    place = float(tumour.row_px[0]), float(tumour.column_px[0]), float(tumour.diameter_px[0])
-    for name, image in (("tumour_error_input_mm", hp[0]), ("tumour_error_mm", hp[1])):
-        search_px = max(2, round(SEARCH_MM / pixel_mm))
-        found[name] = pixel_mm * plain.localisation_error_px(image, hp[2], *place, search_px)
-    return found, four
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ def contrast_per_cm(
     tissue: fitted alone, each slope would hold a part of the other.
 
     Raises:
-        ValueError: if the thicknesses do not vary, or only together.
+        ValueError: if the thicknesses do not vary, or only together, or the pixel size is not
+            above 0.
     """
     sigma_px = neighbourhood_px(pixel_mm)
     inner = erode(mask[:, None], EROSION_PX)[:, 0]
@@ -57,7 +58,13 @@ def contrast_per_cm(
 
 
 def neighbourhood_px(pixel_mm: float) -> float:
-    """Return the standard deviation of the window in pixels; at least 1.5, or nothing is near."""
+    """Return the standard deviation of the window in pixels; at least 1.5, or nothing is near.
+
+    Raises:
+        ValueError: if the pixel size is not above 0.
+    """
+    if not 0 < pixel_mm < math.inf:
+        raise ValueError(f"got pixels of {pixel_mm!r} mm; the pixel size is above 0")
     return max(_SMALLEST_NEIGHBOURHOOD_PX, NEIGHBOURHOOD_MM / pixel_mm)
 
 

@@ -1,7 +1,8 @@
 """What a generator's images are good for: scores of the final epoch, beside the objective.
 
 They are stored in `EpochRecord.quality`, as means over the validation images; what cannot be
-computed is left out. TARGET is bone or tissue, STAGE is input, prediction or truth.
+computed is left out. TARGET is bone or tissue, STAGE is input, prediction or truth; the stages of
+a ratio are means over the same views, those in which the structure and its background are.
 
     key                      unit    good    what it is
     psnr_TARGET              dB      high    `metrics.psnr`, inside the body
@@ -153,14 +154,20 @@ class QualityScorer:
 def mean_quality(batches: Sequence[Quality]) -> dict[str, float]:
     """Return the values of all images by key: means over those that have one.
 
+    Which views a ratio is averaged over is read off the truth, so that no prediction can choose.
     Suppression and leakage are ratios of sums over all images; `tumour_views` is a count. What no
-    image has is left out.
+    image has is left out, and so is a mean that is not finite.
     """
     means: dict[str, float] = {}
-    for name in batches[0].views:
-        values = torch.cat([batch.views[name] for batch in batches]).double()
-        finite = values[values.isfinite()]
-        means[name] = float(finite.sum() if name == "tumour_views" else finite.mean())
+    views = {
+        name: torch.cat([batch.views[name] for batch in batches]).double()
+        for name in batches[0].views
+    }
+    for name, values in views.items():
+        base, _, stage = name.rpartition("_")
+        has_one = ~views[f"{base}_truth" if stage in _STAGES else name].isnan()
+        seen = values[has_one]
+        means[name] = float(seen.sum() if name == "tumour_views" else seen.mean())
     parts = [batch.suppression for batch in batches if batch.suppression is not None]
     if parts:
         total = Suppression.joined(parts).pooled()

@@ -9,6 +9,9 @@ sigma       Two ratios differ in it. *Quantum-limited*: the noise of two indepen
             a tumour behind ribs, and no dose helps against it.
 difference  Taken between neighbours, weighted by a Gaussian window, so that a shading that runs
             across the image is no signal.
+nothing     What differs by less than a millionth of the image's largest value is rounding. An
+            image that shows no difference has ratio 0, a constant one too; one that shows a
+            difference before a background without any variation has an infinite ratio.
 Axes        B views, H rows, W columns. Images in any unit; the ratio has none.
 """
 
@@ -19,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dexsearch.training.contrast import NEIGHBOURHOOD_MM, blur, high_pass, local_mean
+from dexsearch.training.contrast import blur, local_mean, neighbourhood_px
 from dexsearch.training.metrics import erode
 
 EROSION_MM = 10.0
@@ -27,6 +30,7 @@ RIB_ABOVE_CM = 0.10
 GAP_BELOW_CM = -0.02
 _CORE_DIAMETERS = 0.35
 _RING_DIAMETERS = (0.75, 1.5)
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,12 @@ def rib_regions(
     lungs: less soft tissue nearby than the median of the body, which leaves the spine out.
     """
     inner = erode(mask[:, None], max(1, round(EROSION_MM / pixel_mm)))[:, 0]
-    sigma_px = NEIGHBOURHOOD_MM / pixel_mm
-    soft = local_mean(soft_cm, mask, sigma_px=sigma_px)
+    means = local_mean(
+        torch.stack((soft_cm, bone_cm), dim=1), mask[:, None], sigma_px=neighbourhood_px(pixel_mm)
+    )
+    soft, bone = means[:, 0], bone_cm - means[:, 1]
     median = torch.where(mask, soft, math.nan).flatten(1).nanmedian(dim=1).values
     lungs = inner & (soft < median.view(-1, 1, 1))
-    bone = high_pass(bone_cm, mask, sigma_px=sigma_px)
     return Regions(signal=lungs & (bone > RIB_ABOVE_CM), background=lungs & (bone < GAP_BELOW_CM))
 
 
@@ -103,15 +108,16 @@ def anatomy_limited(
     """Return the anatomy-limited ratio of a structure in K images of every view.
 
     One exposure is enough for it, so it is what predictions can be scored by. NaN where a region
-    is empty.
+    is empty, whatever the images; 0 where an image shows nothing.
 
     Raises:
         ValueError: if the pixel size is not above 0.
     """
-    sigma_px = _neighbourhood_px(pixel_mm)
+    sigma_px = neighbourhood_px(pixel_mm)
     shared = Regions(regions.signal[:, None], regions.background[:, None])
-    difference = _local_difference(images, shared, sigma_px)
-    return difference.abs() / _anatomy(images, shared.background, sigma_px)
+    centred, scale = _centred(images, shared)
+    difference = _local_difference(centred, shared, sigma_px)
+    return _ratio(difference, _anatomy(centred, shared.background, sigma_px), scale)
 
 
 def visibility(
@@ -128,22 +134,37 @@ def visibility(
     """
     if torch.equal(first, second):
         raise ValueError("got the same exposure twice; noise needs two independent ones")
-    sigma_px = _neighbourhood_px(pixel_mm)
-    mean = (first + second) / 2
+    sigma_px = neighbourhood_px(pixel_mm)
+    mean, _ = _centred((first + second) / 2, regions)
+    one, scale = _centred(first, regions)
     difference = _local_difference(mean, regions, sigma_px)
     both = regions.signal | regions.background
     noise = _deviation((first - second) / math.sqrt(2), both)
     return Visibility(
         difference=difference,
         quantum=difference.abs() / noise,
-        anatomy=difference.abs() / _anatomy(first, regions.background, sigma_px),
+        anatomy=_ratio(difference, _anatomy(one, regions.background, sigma_px), scale),
     )
 
 
-def _neighbourhood_px(pixel_mm: float) -> float:
-    if not 0 < pixel_mm < math.inf:
-        raise ValueError(f"got pixels of {pixel_mm!r} mm; the pixel size is above 0")
-    return NEIGHBOURHOOD_MM / pixel_mm
+def _centred(images: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
+    """Return images less their means over both regions, 0 elsewhere, and their largest values.
+
+    Summed in float64, the mean of a constant image is that constant to the last bit of float32.
+    """
+    both = regions.signal | regions.background
+    inside = torch.where(both, images, 0.0)
+    mean = inside.sum(dim=(-2, -1), dtype=torch.float64) / both.sum(dim=(-2, -1))
+    centred = torch.where(both, images - mean.to(images.dtype)[..., None, None], 0.0)
+    return centred, inside.abs().amax(dim=(-2, -1))
+
+
+def _ratio(difference: Tensor, spread: Tensor, scale: Tensor) -> Tensor:
+    """Divide, where what is rounding counts as 0 and no difference has ratio 0; NaN stays."""
+    size, spread = (
+        torch.where(value <= _ROUNDING * scale, 0.0, value) for value in (difference.abs(), spread)
+    )
+    return size / torch.where((size == 0) & (spread == 0), 1.0, spread)
 
 
 def _anatomy(images: Tensor, background: Tensor, sigma_px: float) -> Tensor:
@@ -153,15 +174,17 @@ def _anatomy(images: Tensor, background: Tensor, sigma_px: float) -> Tensor:
 
 
 def _local_difference(images: Tensor, regions: Regions, sigma_px: float) -> Tensor:
-    """Average signal minus background where both are near, per image; NaN where never."""
-    signal, background = (
-        blur(region.to(images.dtype), sigma_px) for region in (regions.signal, regions.background)
-    )
-    weight = signal * background
-    difference = local_mean(images, regions.signal, sigma_px=sigma_px, weight=signal) - local_mean(
-        images, regions.background, sigma_px=sigma_px, weight=background
-    )
-    return (weight * difference).sum(dim=(-2, -1)) / weight.sum(dim=(-2, -1))
+    """Average signal minus background where both are near, per image; NaN where never.
+
+    With G the window, S and B the regions, the average of G(S x) / G(S) - G(B x) / G(B) weighted
+    by G(S) G(B). G is symmetric, so that its sum is that of x times S G(G(B)) - B G(G(S)): weights
+    of the pixels that all images of a view share.
+    """
+    signal, background = regions.signal.to(images.dtype), regions.background.to(images.dtype)
+    near = blur(torch.stack((signal, background)), sigma_px)
+    far = blur(near, sigma_px)
+    weights = signal * far[1] - background * far[0]
+    return (weights * images).sum(dim=(-2, -1)) / (near[0] * near[1]).sum(dim=(-2, -1))
 
 
 def _deviation(values: Tensor, mask: Tensor) -> Tensor:

@@ -11,15 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from dexsearch.data.image_info import ImageInfo
-from dexsearch.data.image_info import Tumour as KnownTumour
 from dexsearch.data.pairs import DevicePathLengths, Pairs
-from dexsearch.data.tumours import Tumours, tumours_of
-from dexsearch.training.bands import gaussian_filter
+from dexsearch.data.tumours import Tumours
 from dexsearch.training.contrast import neighbourhood_px
-from dexsearch.training.localisation import localisation_error_mm
 from dexsearch.training.quality import Quality, QualityScorer, mean_quality
-from dexsearch.training.sdnr import anatomy_limited, rib_regions, tumour_regions
+from dexsearch.training.sdnr import anatomy_limited, tumour_regions
 from dexsearch.training.suppression import details, suppression
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -87,42 +83,50 @@ def test_every_score_equals_the_plain_loop(seed: int) -> None:
     prediction = predicted(pairs)
     assert pairs.path_lengths is not None
     assert pairs.tumours is not None
-    soft, bone = pairs.path_lengths.soft_cm.float(), pairs.path_lengths.bone_cm.float()
-    ribs = rib_regions(soft, bone, pairs.mask[:, 0], pixel_mm=PIXEL_MM)
-    t = pairs.tumours
-    spots = tumour_regions(t.row_px, t.column_px, t.diameter_px, pairs.mask[:, 0])
+    soft, bone = (
+        a.float().numpy() for a in (pairs.path_lengths.soft_cm, pairs.path_lengths.bone_cm)
+    )
+    truth, masks, t = pairs.target.numpy(), pairs.mask[:, 0].numpy(), pairs.tumours
+    before = reference.input_copies(pairs.input[:, 0].numpy(), truth, masks)
     expected: dict[str, list[float]] = {}
     sums = np.zeros(4)
     for i in range(N):
-        mask, thickness = pairs.mask[i, 0].numpy(), bone[i].numpy()
-        stages = [images[i].numpy() for images in (copies(pairs), prediction, pairs.target)]
-        for stage, images in zip(("input", "prediction", "truth"), stages, strict=True):
-            for channel, target in enumerate(TARGETS):
-                expected.setdefault(f"sdnr_rib_{target}_{stage}", []).append(
-                    reference.anatomy_limited(
-                        images[channel], ribs.signal[i].numpy(), ribs.background[i].numpy(),
-                        PIXEL_MM,
-                    )
-                )  # fmt: skip
-            if t.known[i]:
-                expected.setdefault(f"sdnr_tumour_tissue_{stage}", []).append(
-                    reference.anatomy_limited(
-                        images[1], spots.signal[i].numpy(), spots.background[i].numpy(), PIXEL_MM
-                    )
-                )
-        before, ours, truth = (images[1] for images in stages)
-        sums += reference.suppression(ours, truth, before, thickness, mask, PIXEL_MM)
-        if t.known[i]:
-            hp = [reference.high_pass(v, mask, 2.5) for v in (before, ours, truth)]
-            where = (float(t.row_px[i]), float(t.column_px[i]), float(t.diameter_px[i]), 4)
-            for name, image in (("tumour_error_input_mm", hp[0]), ("tumour_error_mm", hp[1])):
-                error_px = reference.localisation_error_px(image, hp[2], *where)
-                expected.setdefault(name, []).append(error_px * PIXEL_MM)
+        stages = {"input": before[i], "prediction": prediction[i].numpy(), "truth": truth[i]}
+        place = (float(t.row_px[i]), float(t.column_px[i]), float(t.diameter_px[i]))
+        spot = reference.Spot(*place) if t.known[i] else None
+        found, four = reference.scores(stages, soft[i], bone[i], masks[i], spot, PIXEL_MM)
+        sums += four
+        for name, value in found.items():
+            expected.setdefault(name, []).append(value)
     means = {name: float(np.mean(values)) for name, values in expected.items()}
     means |= {"bone_suppression": 1 - sums[0] / sums[1], "bone_leakage": sums[2] / sums[3]}
     assert quality(pairs, prediction) == pytest.approx(
         means | {"tumour_views": 2.0}, rel=1e-3, abs=1e-3
     )
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0, -18.3])
+def test_a_prediction_that_shows_nothing_has_ratio_zero(value: float) -> None:
+    pairs = scene()
+    found = quality(pairs, torch.full_like(pairs.target, value))
+    for name in ("rib_bone", "rib_tissue", "tumour_tissue"):
+        assert found[f"sdnr_{name}_prediction"] == 0
+        assert found[f"sdnr_{name}_truth"] > 0
+
+
+def test_a_view_that_shows_nothing_counts_and_all_stages_have_the_same_views() -> None:
+    pairs = scene()
+    blank = pairs.target.clone()
+    blank[0] = 0
+    each = scorer(pairs).score(pairs.target, slice(None)).views
+    found = quality(pairs, blank)
+    for name, n_views in (("rib_bone", N), ("rib_tissue", N), ("tumour_tissue", 2)):
+        views = each[f"sdnr_{name}_truth"]
+        assert int(views.isfinite().sum()) == n_views
+        rest = float(views[1:].nansum()) / n_views
+        assert found[f"sdnr_{name}_prediction"] == pytest.approx(rest, rel=1e-5)
+    blank[0] = torch.nan
+    assert "sdnr_rib_bone_prediction" not in quality(pairs, blank)
 
 
 def test_the_input_scores_exactly_zero_and_leaks_everything() -> None:
@@ -186,38 +190,6 @@ def test_a_bone_head_has_ribs_and_nothing_of_tissue() -> None:
     assert set(means) == {f"sdnr_rib_bone_{s}" for s in ("input", "prediction", "truth")}
 
 
-def shifted(images: torch.Tensor, rows: float, columns: float) -> torch.Tensor:
-    moved = ndimage.shift(images.numpy(), (0, rows, columns), order=3, mode="nearest")
-    return torch.from_numpy(moved).float()
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(0.0, 0.0), (2.0, -1.0), (0.4, 0.0), (-1.3, 0.6)])
-def test_a_tumour_that_moved_is_found_as_far_as_it_moved(rows: float, columns: float) -> None:
-    grid = torch.arange(SIZE_PX).float()
-    spot = torch.exp(-((grid[:, None] - 36) ** 2 + (grid - 34) ** 2) / (2 * 2.5**2))[None]
-    mask = torch.ones(1, 1, SIZE_PX, SIZE_PX, dtype=torch.bool)
-    tumours = Tumours(*(torch.tensor([value]) for value in (36.0, 34.0, 7.0, 3.0)))
-    images = torch.stack((spot, shifted(spot, rows, columns)), dim=1)
-    error = localisation_error_mm(images, spot, tumours, mask, pixel_mm=PIXEL_MM)[0]
-    assert error[0] == 0
-    assert float(error[1]) == pytest.approx(3.0 * float(np.hypot(rows, columns)), abs=0.25)
-    flat = localisation_error_mm(0 * images, spot, tumours, mask, pixel_mm=PIXEL_MM)[0]
-    assert flat.tolist() == pytest.approx([3.0 * 4 * 2**0.5] * 2, rel=1e-4)
-    off = dataclasses.replace(tumours, row_px=torch.tensor([500.0]))
-    assert localisation_error_mm(images, spot, off, mask, pixel_mm=PIXEL_MM).isnan().all()
-
-
-def test_a_cone_beam_shows_a_nearer_tumour_larger() -> None:
-    known = KnownTumour(centre_mm=(0.0, -100.0, 0.0), diameter_mm=18.0, row_px=3.0, column_px=4.0)
-    infos = [ImageInfo("a", (0.0, 0.0, 0.0), tumour=known), ImageInfo("b", (0.0, 0.0, 0.0))]
-    cone = tumours_of(infos, pixel_mm=2.0, geometry="cone", device=CPU)
-    parallel = tumours_of(infos, pixel_mm=2.0, geometry="parallel", device=CPU)
-    assert float(parallel.diameter_px[0]) == 9.0
-    assert float(cone.diameter_px[0]) == pytest.approx(10.0)
-    assert float(cone.pixel_mm[0]) == pytest.approx(1.8)
-    assert cone.known.tolist() == [True, False]
-
-
 def test_bad_input_is_refused() -> None:
     pairs = scene()
     with pytest.raises(ValueError, match="got targets"):
@@ -238,18 +210,3 @@ def test_an_input_that_is_the_truth_already_has_no_ratio_and_is_left_out() -> No
     sums = suppression(truth, truth, truth, None)
     assert sums.ratio.isnan().all()
     assert mean_quality([Quality({}, sums)]) == {}
-
-
-@pytest.mark.parametrize(("edges", "mode"), [("mirror", "reflect"), ("zero", "constant")])
-@pytest.mark.parametrize("sigma_px", [0.7, 1.5, 9.0])
-def test_blocks_of_a_banded_matrix_filter_as_scipy_does(
-    edges: str, mode: str, sigma_px: float
-) -> None:
-    image = np.random.default_rng(0).normal(size=(53, 2, 70))
-    radius = int(np.ceil(3 * sigma_px))
-    ours = gaussian_filter(
-        torch.from_numpy(image), sigma_px=sigma_px, radius_px=radius, edges=edges  # type: ignore[arg-type]
-    )  # fmt: skip
-    for plane in range(2):
-        expected = ndimage.gaussian_filter(image[:, plane], sigma_px, mode=mode, radius=radius)
-        np.testing.assert_allclose(ours[:, plane].numpy(), expected, atol=1e-10)

@@ -7,6 +7,7 @@ import torch
 
 from dexsearch.training.sdnr import (
     Regions,
+    anatomy_limited,
     rib_regions,
     tumour_regions,
     visibility,
@@ -94,3 +95,24 @@ def test_one_exposure_given_twice_is_refused() -> None:
     one, _ = two_exposures(disc(1.0), 0.1)
     with pytest.raises(ValueError, match="the same exposure twice"):
         visibility(one, one, tumour(), pixel_mm=PIXEL_MM)
+
+
+def test_two_plateaus_and_known_noise_have_the_ratio_of_the_closed_form() -> None:
+    rows, columns = torch.meshgrid(torch.arange(SIZE_PX), torch.arange(SIZE_PX), indexing="ij")
+    halves = Regions(signal=(columns < 48)[None], background=(columns >= 48)[None])
+    noise = 0.25 * (1 - 2 * ((rows + columns) % 2))  # a chessboard: no mean, deviation 0.25
+    image = torch.where(columns < 48, 5.0, 3.0 + noise)
+    count = SIZE_PX * (SIZE_PX - 48)
+    expected = (5.0 - 3.0) / (0.25 * math.sqrt(count / (count - 1)))
+    found = anatomy_limited(image[None, None], halves, pixel_mm=PIXEL_MM)
+    assert found.item() == pytest.approx(expected, rel=5e-3)
+    darker = anatomy_limited(-image[None, None], halves, pixel_mm=PIXEL_MM)
+    assert darker.item() == pytest.approx(expected, rel=5e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0, -1234.5])
+def test_a_constant_image_has_ratio_zero_and_a_view_without_regions_none(value: float) -> None:
+    images = torch.full((1, 2, SIZE_PX, SIZE_PX), value)
+    assert anatomy_limited(images, tumour(), pixel_mm=PIXEL_MM).tolist() == [[0.0, 0.0]]
+    nothing = Regions(signal=torch.zeros_like(MASK), background=MASK)
+    assert anatomy_limited(images, nothing, pixel_mm=PIXEL_MM).isnan().all()
