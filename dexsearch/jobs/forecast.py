@@ -9,19 +9,17 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dexsearch.config.space import SearchSpace
 from dexsearch.config.trial import TrialConfig
 from dexsearch.errors import ConfigurationError, EnvironmentFault
 from dexsearch.jobs.plan import SearchPlan
+from dexsearch.jobs.planned_data import exposed_as, image_counts
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
 from dexsearch.jobs.pruning_model import expected_length
 from dexsearch.jobs.space_size import continuous_keys, draw_configurations, n_configurations
 from dexsearch.wording import duration
-
-if TYPE_CHECKING:
-    from dexsearch.jobs.probe import Exposed
 
 N_DRAWN = 128
 _PLACES = {"median": 0.5, "dearest": 1.0, "cheapest": 0.0}  # where two are one, the later name
@@ -159,35 +157,6 @@ def forecast(plan: SearchPlan, *, tell: Callable[[str], None]) -> Forecast:
     )
 
 
-def image_counts(plan: SearchPlan) -> ImageCounts:
-    """Return how many images a trial looks at; of data not made yet by the usual shares."""
-    from dexsearch.data.splits import FRACTIONS
-    from dexsearch.data.store import open_dataset
-    from dexsearch.physics.poses import xray_gan_poses
-
-    phantom = plan.space.data.phantom
-    if phantom is None or not plan.made_on_start:
-        images = open_dataset(plan.dataset).manifest.images
-        return ImageCounts(len(images["train"]), len(images["validation"]))
-    n_poses = phantom.poses if isinstance(phantom.poses, int) else len(xray_gan_poses())
-    train, validation = (max(1, round(share * phantom.subjects)) for share in FRACTIONS[:2])
-    return ImageCounts(train * n_poses, validation * n_poses)
-
-
-def _exposed(plan: SearchPlan) -> "Exposed | None":
-    """Return how the training views are exposed anew; None where they cannot be."""
-    from dexsearch.data.generate import THORAX_FIELD_MM
-    from dexsearch.data.pairs import exposure_of
-    from dexsearch.data.store import open_dataset
-    from dexsearch.data.views import Imaging
-
-    phantom = plan.space.data.phantom
-    if phantom is None or not plan.made_on_start:
-        return exposure_of(open_dataset(plan.dataset).manifest)
-    imaging = Imaging.of(phantom, field_mm=THORAX_FIELD_MM)
-    return imaging.exposure, imaging.detector
-
-
 def _drawn(space: SearchSpace) -> tuple[TrialConfig, ...]:
     found = draw_configurations(space, N_DRAWN, seed=space.sampler.seed)
     if not found:
@@ -216,7 +185,7 @@ def _timed(
         for label, place in _PLACES.items()
         for index in (round(place * (len(ordered) - 1)),)
     }
-    probes, exposed = [], _exposed(plan)
+    probes, exposed = [], exposed_as(plan)
     for cost, (label, index) in sorted(chosen.items()):
         tell(f"measuring an epoch of the {label} configuration")
         seconds = seconds_per_epoch(

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dexsearch.errors import ConfigurationError
-from dexsearch.jobs.forecast import Forecast, _at_once, forecast, image_counts
+from dexsearch.jobs.forecast import Forecast, _at_once, forecast
 from dexsearch.jobs.plan import SearchPlan, plan_search
+from dexsearch.jobs.planned_data import image_counts
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
 
 HEAD = """\
