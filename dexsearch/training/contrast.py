@@ -73,15 +73,12 @@ def local_mean(
     mask: Bool[Tensor, "*body H W"],
     *,
     sigma_px: float,
-    weight: Float[Tensor, "*body H W"] | None = None,
 ) -> Float[Tensor, "*batch H W"]:
     """Average over the pixels of `mask` near each pixel; 0 where there is none near.
 
     `mask` may have size 1 where `images` have several that share it: its window is taken once.
-    `weight` is the `blur` of `mask` where the caller has it already.
     """
-    if weight is None:
-        weight = blur(mask.to(images.dtype), sigma_px)
+    weight = blur(mask.to(images.dtype), sigma_px)
     total = blur(torch.where(mask, images, 0.0), sigma_px)
     return torch.where(weight > _SMALLEST_WEIGHT, total / weight.clamp_min(_SMALLEST_WEIGHT), 0.0)
 
