@@ -250,8 +250,8 @@ def main() -> None:
     if given.report and (given.ours not in pairs or given.peer not in settings):
         parser.error("--report needs --ours and --peer, each a name that --choose printed")
     print(
-        f"{len(table.rows)} curves of {table.epochs} epochs, {given.workers} workers, {given.seeds} "
-        f"seeds, best {given.objective} {table.best(given.objective):.4f}. Intervals are over the "
+        f"{len(table.rows)} curves of {table.epochs} epochs, {given.workers} workers, "
+        f"{given.seeds} seeds, best {given.objective} {table.best(given.objective):.4f}. Intervals are over the "
         "seeds on these curves:\nthey say nothing about other curves."
     )
     if given.choose:
