@@ -251,8 +251,8 @@ def main() -> None:
         parser.error("--report needs --ours and --peer, each a name that --choose printed")
     print(
         f"{len(table.rows)} curves of {table.epochs} epochs, {given.workers} workers, "
-        f"{given.seeds} seeds, best {given.objective} {table.best(given.objective):.4f}. Intervals "
-        "are over the\nseeds on these curves: they say nothing about other curves."
+        f"{given.seeds} seeds, best {given.objective} {table.best(given.objective):.4f}.\n"
+        "Intervals are over the seeds on these curves: they say nothing about other curves."
     )
     if given.choose:
         choose(conditions, seeds=given.seeds, jobs=given.jobs)
