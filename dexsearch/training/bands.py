@@ -74,9 +74,7 @@ def _blocks(
         )
     with torch.inference_mode(mode=False):  # a kept inference tensor could not enter a loss
         matrix = _matrix(size_px, sigma_px, radius_px, edges).to(device, dtype)
-        step = max(_SMALLEST_BLOCK_PX, 2 * radius_px)
-        if device.type == "cuda" or 2 * step >= size_px:  # little lies off so wide a band
-            step = size_px
+        step = size_px if device.type == "cuda" else max(_SMALLEST_BLOCK_PX, radius_px)
         blocks = []
         for start in range(0, size_px, step):
             stop = min(start + step, size_px)

@@ -78,16 +78,21 @@ def local_mean(
 
     `mask` may have size 1 where `images` have several that share it: its window is taken once.
     """
-    weight = blur(mask.to(images.dtype), sigma_px)
-    total = blur(torch.where(mask, images, 0.0), sigma_px)
-    return torch.where(weight > _SMALLEST_WEIGHT, total / weight.clamp_min(_SMALLEST_WEIGHT), 0.0)
+    return _mean_near(torch.where(mask, images, 0.0), mask.to(images.dtype), sigma_px)
 
 
 def high_pass(
     images: Float[Tensor, "*batch H W"], mask: Bool[Tensor, "*body H W"], *, sigma_px: float
 ) -> Float[Tensor, "*batch H W"]:
     """Return how much each pixel of `mask` differs from the mask near it; 0 elsewhere."""
-    return torch.where(mask, images - local_mean(images, mask, sigma_px=sigma_px), 0.0)
+    inside, weight = torch.where(mask, images, 0.0), mask.to(images.dtype)
+    return (inside - _mean_near(inside, weight, sigma_px)) * weight
+
+
+def _mean_near(inside: Tensor, weight: Tensor, sigma_px: float) -> Tensor:
+    """Average images that are 0 outside a mask of ones and zeros; constants stay exact."""
+    near = blur(weight, sigma_px)
+    return blur(inside, sigma_px) / torch.where(near > _SMALLEST_WEIGHT, near, math.inf)
 
 
 def blur(images: Float[Tensor, "*batch H W"], sigma_px: float) -> Float[Tensor, "*batch H W"]:
@@ -100,6 +105,12 @@ def blur(images: Float[Tensor, "*batch H W"], sigma_px: float) -> Float[Tensor, 
         raise ValueError(f"got a standard deviation of {sigma_px!r} pixels; it is above 0")
     height, width = images.shape[-2:]
     planes = images.reshape(-1, height, width).transpose(0, 1)
-    radius_px = max(1, math.ceil(3 * sigma_px))
-    filtered = gaussian_filter(planes, sigma_px=sigma_px, radius_px=radius_px, edges="zero")
+    filtered = gaussian_filter(
+        planes, sigma_px=sigma_px, radius_px=window_radius_px(sigma_px), edges="zero"
+    )
     return filtered.transpose(0, 1).reshape(images.shape)
+
+
+def window_radius_px(sigma_px: float) -> int:
+    """Return how far the window of `blur` reaches."""
+    return max(1, math.ceil(3 * sigma_px))

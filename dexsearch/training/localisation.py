@@ -84,7 +84,7 @@ def _found_px(
 ) -> Tensor:
     """Return the best shift (B K 2) of the first image's patch in every image, sub-pixel."""
     largest = int(radius_px.max())
-    crops = _crops(images.double(), rows, columns, reach_px=largest + search_px)
+    crops = _crops(images, rows, columns, reach_px=largest + search_px).double()
     patch = crops[:, :1, search_px:-search_px, search_px:-search_px]
     distance = torch.arange(-largest, largest + 1, device=images.device).abs()
     line = distance <= radius_px.view(-1, 1)

@@ -84,10 +84,11 @@ class QualityScorer:
         self._pairs = pairs
         self.targets = targets
         self._pixel_mm = pixel_mm or UNKNOWN_PIXEL_MM
-        inputs = pairs.input[pairs.mask]
+        body = pairs.mask.flatten().nonzero().squeeze(1)
+        inputs = pairs.input.flatten()[body]
         fits = [
-            fit_affine([(inputs, pairs.target[:, channel : channel + 1][pairs.mask])])
-            for channel in range(len(targets))
+            fit_affine([(inputs, channel.flatten()[body])])
+            for channel in pairs.target.unbind(dim=1)
         ]
         self._slopes = pairs.input.new_tensor([fit.slope for fit in fits]).view(-1, 1, 1)
         self._offsets = pairs.input.new_tensor([fit.offset for fit in fits]).view(-1, 1, 1)

@@ -22,7 +22,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dexsearch.training.contrast import blur, local_mean, neighbourhood_px
+from dexsearch.training.contrast import (
+    blur,
+    high_pass,
+    local_mean,
+    neighbourhood_px,
+    window_radius_px,
+)
 from dexsearch.training.metrics import erode
 
 EROSION_MM = 10.0
@@ -114,6 +120,7 @@ def anatomy_limited(
         ValueError: if the pixel size is not above 0.
     """
     sigma_px = neighbourhood_px(pixel_mm)
+    images, regions = _cropped(images, regions, margin_px=window_radius_px(sigma_px))
     shared = Regions(regions.signal[:, None], regions.background[:, None])
     centred, scale = _centred(images, shared)
     difference = _local_difference(centred, shared, sigma_px)
@@ -139,12 +146,47 @@ def visibility(
     one, scale = _centred(first, regions)
     difference = _local_difference(mean, regions, sigma_px)
     both = regions.signal | regions.background
-    noise = _deviation((first - second) / math.sqrt(2), both)
+    noise = _deviation(torch.where(both, first - second, 0.0) / math.sqrt(2), both)
     return Visibility(
         difference=difference,
         quantum=difference.abs() / noise,
         anatomy=_ratio(difference, _anatomy(one, regions.background, sigma_px), scale),
     )
+
+
+def _cropped(images: Tensor, regions: Regions, *, margin_px: int) -> tuple[Tensor, Regions]:
+    """Cut every view to one size about its regions; what is left out can change no ratio.
+
+    A tumour and its ring are a small part of a view. No window at a pixel of a region meets a
+    region beyond the cut, and the windows of both meet nowhere beyond the margin.
+    """
+    (rows, height), (columns, width) = (
+        _reach((regions.signal | regions.background).any(dim=axis), margin_px) for axis in (-1, -2)
+    )
+    if (height, width) == images.shape[-2:]:
+        return images, regions
+    boxes = [
+        (..., slice(row, row + height), slice(column, column + width))
+        for row, column in zip(rows, columns, strict=True)
+    ]
+
+    def cut(views: Tensor) -> Tensor:
+        return torch.stack([view[box] for view, box in zip(views, boxes, strict=True)])
+
+    return cut(images), Regions(cut(regions.signal), cut(regions.background))
+
+
+def _reach(lines: Bool[Tensor, "B N"], margin_px: int) -> tuple[list[int], int]:
+    """Return where the lines of each view that hold a region begin, and how many all views keep.
+
+    Both include the margin and stay within the image: beyond it no window may look.
+    """
+    n_lines = lines.shape[1]
+    first = lines.byte().argmax(dim=1)
+    last = n_lines - lines.flip(1).byte().argmax(dim=1)
+    longest = int(torch.where(lines.any(dim=1), last - first, 1).max())
+    kept = min(n_lines, longest + 2 * margin_px)
+    return (first - margin_px).clamp(0, n_lines - kept).tolist(), kept
 
 
 def _centred(images: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
@@ -155,7 +197,7 @@ def _centred(images: Tensor, regions: Regions) -> tuple[Tensor, Tensor]:
     both = regions.signal | regions.background
     inside = torch.where(both, images, 0.0)
     mean = inside.sum(dim=(-2, -1), dtype=torch.float64) / both.sum(dim=(-2, -1))
-    centred = torch.where(both, images - mean.to(images.dtype)[..., None, None], 0.0)
+    centred = (inside - mean.to(images.dtype)[..., None, None]) * both
     return centred, inside.abs().amax(dim=(-2, -1))
 
 
@@ -169,8 +211,7 @@ def _ratio(difference: Tensor, spread: Tensor, scale: Tensor) -> Tensor:
 
 def _anatomy(images: Tensor, background: Tensor, sigma_px: float) -> Tensor:
     """Return the spread of the background about its shading, noise and structures together."""
-    shading = local_mean(images, background, sigma_px=3 * sigma_px)
-    return _deviation(images - shading, background)
+    return _deviation(high_pass(images, background, sigma_px=3 * sigma_px), background)
 
 
 def _local_difference(images: Tensor, regions: Regions, sigma_px: float) -> Tensor:
@@ -188,8 +229,8 @@ def _local_difference(images: Tensor, regions: Regions, sigma_px: float) -> Tens
 
 
 def _deviation(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the standard deviation over the pixels of `mask`, per image."""
+    """Return the standard deviation over the pixels of `mask`, per image; 0 beyond them."""
     count = mask.sum(dim=(-2, -1))
-    mean = torch.where(mask, values, 0.0).sum(dim=(-2, -1)) / count
-    squares = torch.where(mask, values - mean[..., None, None], 0.0).square()
+    mean = values.sum(dim=(-2, -1)) / count
+    squares = ((values - mean[..., None, None]) * mask).square()
     return (squares.sum(dim=(-2, -1)) / (count - 1)).sqrt()

@@ -116,3 +116,19 @@ def test_a_constant_image_has_ratio_zero_and_a_view_without_regions_none(value: 
     assert anatomy_limited(images, tumour(), pixel_mm=PIXEL_MM).tolist() == [[0.0, 0.0]]
     nothing = Regions(signal=torch.zeros_like(MASK), background=MASK)
     assert anatomy_limited(images, nothing, pixel_mm=PIXEL_MM).isnan().all()
+
+
+def test_views_cut_about_their_tumours_have_the_ratios_of_whole_views() -> None:
+    size_px = 200
+    places = torch.tensor([[99.5, 80.0], [3.0, 190.0], [150.2, 8.0]])  # two near a corner
+    mask = torch.ones(3, size_px, size_px, dtype=torch.bool)
+    mask[1, :20] = False
+    regions = tumour_regions(*places.unbind(1), torch.tensor([9.0, 30.0, 12.5]), mask)
+    regions.signal[1, 40, 150] = True
+    both = regions.signal | regions.background
+    image = torch.randn(both.shape, generator=torch.Generator().manual_seed(0)) + regions.signal
+    elsewhere = torch.where(both, image, math.nan)
+    whole = visibility(image, torch.where(both, image, 0.0), regions, pixel_mm=PIXEL_MM)
+    cut = anatomy_limited(elsewhere[:, None], regions, pixel_mm=PIXEL_MM)[:, 0]
+    assert cut.isfinite().all()
+    assert cut.tolist() == pytest.approx(whole.anatomy.tolist(), rel=1e-5)
