@@ -43,7 +43,7 @@ def test_text_has_a_line_for_each_pair(tmp_path: Path) -> None:
     done = run(tmp_path, "--sampler", "random", "--pruner", "hyperband")
     assert done.returncode == 0, done.stderr
     assert "16 recorded curves of 9 epochs, 8 workers, 2 seeds" in done.stdout
-    assert "random / hyperband(min_epochs=3, reduction=3, immune_every=4)" in done.stdout
+    assert "random / hyperband(min_epochs=3, reduction=4, immune_every=4)" in done.stdout
     assert "best tenth stopped" in done.stdout
 
 

@@ -109,9 +109,9 @@ def test_pairs_that_differ_in_immune_trials_only_are_both_replayed(tmp_path: Pat
     )  # fmt: skip
     assert [pair.name.partition(" / ")[2] for pair in found.pairs] == [
         "none",
-        "successive_halving(min_epochs=3, reduction=3, immune_every=0)",
-        "successive_halving(min_epochs=3, reduction=3, immune_every=2)",
-        "successive_halving(min_epochs=3, reduction=3)",
+        "successive_halving(min_epochs=3, reduction=4, immune_every=0)",
+        "successive_halving(min_epochs=3, reduction=4, immune_every=2)",
+        "successive_halving(min_epochs=3, reduction=4)",
     ]
     none, half, few = (pair.epochs_all for pair in found.pairs[1:])
     assert none < few < half
@@ -120,8 +120,8 @@ def test_pairs_that_differ_in_immune_trials_only_are_both_replayed(tmp_path: Pat
 def test_settings_that_a_pruner_passes_over_make_no_pair_of_their_own(tmp_path: Path) -> None:
     table = table_with(16, pruner={"kind": "none", "min_epochs": 5, "percentile": 20})
     names = [pair.name for pair in run(tmp_path, table).pairs]
-    assert names[:2] == ["random / none", "tpe / none"]
-    assert len(names) == len(set(names)) == 5
+    assert names[:3] == ["random / none", "qmc / none", "tpe / none"]
+    assert len(names) == len(set(names)) == 6
 
 
 def test_curves_of_one_epoch_are_replayed_without_pruners(tmp_path: Path) -> None:
@@ -129,7 +129,8 @@ def test_curves_of_one_epoch_are_replayed_without_pruners(tmp_path: Path) -> Non
     rows = tuple(replace(row, curves={"val_ssim": (row.curves["val_ssim"][-1],)})
                  for row in table.rows)  # fmt: skip
     single = replace(table, epochs=1, rows=rows)
-    assert [pair.name for pair in run(tmp_path, single).pairs] == ["random / none", "tpe / none"]
+    names = [pair.name for pair in run(tmp_path, single).pairs]
+    assert names == ["random / none", "qmc / none", "tpe / none"]
     with pytest.raises(ConfigurationError, match="--pruner 'median': min_epochs=1 never lets"):
         run(tmp_path, single, pruners=("median",))
 

@@ -41,7 +41,7 @@ def test_the_same_search_and_more_or_fewer_trials_are_welcome() -> None:
         ({"task": "bone"}, "task joint -> bone"),
         ({"objective": "val_ssim_bone"}, "objective val_ssim -> val_ssim_bone"),
         ({"sampler": {"seed": 1}}, "sampler.seed 0 -> 1"),
-        ({"pruner": {**SPACE["pruner"], "reduction": 4}}, "pruner.reduction 3 -> 4"),
+        ({"pruner": {**SPACE["pruner"], "reduction": 5}}, "pruner.reduction 4 -> 5"),
         ({"fixed": {"batch_size": 4}}, "fixed {} -> nothing; fixed.batch_size nothing -> 4"),
         ({"enqueue": [{"generator.depth": 2}]}, "enqueue [] -> [{'generator.depth': 2}]"),
         ({"digest": "b" * 64}, "data aaaaaaaaaaaa -> bbbbbbbbbbbb"),

@@ -121,7 +121,8 @@ def test_tpe_learns_to_keep_a_limit(tmp_path: Path) -> None:
         "optimizer.learning_rate": {"float": [1e-4, 1e-2], "log": True},
     }
     most = 1_000_000
-    changes = {"epochs": 1, "search": search, "pruner": {"kind": "none"}, "trials": 60}
+    changes = {"epochs": 1, "search": search, "pruner": {"kind": "none"}, "trials": 60,
+               "sampler": {"kind": "tpe"}}  # fmt: skip
     search_here(tmp_path / "free", rising, slots=1, **changes)  # type: ignore[arg-type]
     search_here(tmp_path / "held", rising, slots=1, limits={"parameters": most},
                 **changes)  # type: ignore[arg-type]  # fmt: skip

@@ -31,9 +31,9 @@ def test_more_processes_find_what_one_finds_in_the_same_order() -> None:
         ({"kind": "median", "min_epochs": 4, "reduction": 5}, "median(min_epochs=4)"),
         (
             {"kind": "percentile", "percentile": 12.5, "immune_every": 3},
-            "percentile(min_epochs=10, percentile=12.5, immune_every=3)",
+            "percentile(min_epochs=7, percentile=12.5, immune_every=3)",
         ),
-        ({"kind": "hyperband", "reduction": 4}, "hyperband(min_epochs=10, reduction=4)"),
+        ({"kind": "hyperband", "reduction": 4}, "hyperband(min_epochs=7, reduction=4)"),
     ],
 )
 def test_a_name_tells_what_the_pruner_looks_at_and_nothing_else(
