@@ -11,6 +11,10 @@ its images to a pool of as many threads as ours has. It filters nothing twice, a
 where the structures are (`reference_quality`). The ratio of processor times is told too: other
 work on the machine stretches the clock, but hardly them. What both compute is compared; the script
 fails where it differs.
+
+On a machine that is busy with other work, set OMP_WAIT_POLICY=passive: of two OpenMP threads that
+share a core with others, the one that is done spins until the other has had its turn, which can
+take ten times as long as the work. The loop's pool has no such threads.
 """
 
 import argparse
@@ -57,7 +61,11 @@ def main() -> None:
             lambda: plain_loop(pairs, prediction, pixel_mm),
         ),
     }
-    print(f"{args.images} images of {args.size} px, {os.cpu_count()} cores")
+    waiting = os.environ.get("OMP_WAIT_POLICY", "not set")
+    print(
+        f"{args.images} images of {args.size} px, {os.cpu_count()} cores, "
+        f"OMP_WAIT_POLICY {waiting}"
+    )
     for n_threads in args.threads:
         torch.set_num_threads(n_threads)
         for name, (mine, theirs) in rivals.items():
