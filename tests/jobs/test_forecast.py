@@ -1,16 +1,22 @@
 """What a dry run tells, with the training loop really timed on tiny networks."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from dexsearch.config.trial import TrialConfig
+from dexsearch.data.pairs import TrainingData
 from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.forecast import Forecast, _at_once, forecast
 from dexsearch.jobs.plan import SearchPlan, plan_search
 from dexsearch.jobs.planned_data import image_counts
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
+from dexsearch.training import loop
+from dexsearch.training.record import EpochRecord
 
 HEAD = """\
 task: derive
@@ -107,13 +113,28 @@ def test_one_configuration_is_timed_once(tmp_path: Path, brief: None) -> None:
     assert (found.n_configurations, len(found.probes)) == (1, 1)
 
 
-def test_an_epoch_is_scaled_to_all_images(tmp_path: Path, brief: None) -> None:
+def test_an_epoch_is_scaled_to_all_images(
+    tmp_path: Path, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock by which an image takes 10 ms, so that nothing depends on the machine."""
+    really_train, trained = loop.train, []
+
+    def clocked(
+        config: TrialConfig, data: TrainingData, *, epochs: int, device: torch.device
+    ) -> Iterator[EpochRecord]:
+        trained.append(len(data.train))
+        for record in really_train(config, data, epochs=epochs, device=device):
+            yield replace(record, seconds=0.01 * len(data.train))
+
+    monkeypatch.setattr(loop, "train", clocked)
     plan = planned(tmp_path, HEAD)
     assert image_counts(plan) == ImageCounts(24, 6)
     config = plan.space.config_for({}, seed=0)
-    few = seconds_per_epoch(config, (32, 32), ImageCounts(8, 2), cpus=1)
-    many = seconds_per_epoch(config, (32, 32), ImageCounts(8000, 2000), cpus=1)
-    assert many > 50 * few
+    for n_images in (8, 8000):
+        images = ImageCounts(n_images, n_images // 4)
+        told = seconds_per_epoch(config, (32, 32), images, cpus=1)
+        assert told == pytest.approx(0.01 * n_images)
+    assert trained[1] < 8000, "not all of them were trained"
 
 
 def test_a_space_of_which_nothing_can_run_is_refused(tmp_path: Path) -> None:
