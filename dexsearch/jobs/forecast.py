@@ -2,7 +2,7 @@
 
 Parameters, memory and cost are computed for configurations drawn at random from the space; the
 cheapest, the median and the dearest of them by arithmetic are timed, and the others' seconds are
-read off between these. Nothing is written.
+read off between these. What a study has trained already is not counted. Nothing is written.
 """
 
 import os
@@ -19,6 +19,7 @@ from dexsearch.jobs.planned_data import exposed_as, image_counts
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
 from dexsearch.jobs.pruning_model import expected_length
 from dexsearch.jobs.space_size import continuous_keys, draw_configurations, n_configurations
+from dexsearch.ledger.study import LEDGER_NAME, read_study
 from dexsearch.wording import duration
 
 N_DRAWN = 128
@@ -55,6 +56,7 @@ class Forecast:
     at_once: int
     """Trials that run at once on this machine."""
     epochs_unpruned: int
+    """Epochs that the study still lacks if nothing more is pruned."""
     epochs_expected: float
     pruning_model: str
 
@@ -94,7 +96,8 @@ class Forecast:
             many += ", those over limits.parameters included"
         speeds = ", ".join(f"{p.seconds_per_epoch:.3g} s ({p.label})" for p in self.probes)
         together = ", if they do not slow each other down" if self.at_once > 1 else ""
-        saved = 1 - self.epochs_expected / self.epochs_unpruned
+        share = self.epochs_expected / self.epochs_unpruned if self.epochs_unpruned else 1.0
+        where = ", on this machine, not the cluster" if self.plan.address else ""
         return "\n".join(
             [
                 str(self.plan),
@@ -104,10 +107,10 @@ class Forecast:
                 "estimated",
                 f"an epoch, measured alone: {speeds}; {self.seconds_per_epoch:.3g} s on average",
                 f"time: at best about {duration(3600 * self.hours_at_best)} with {self.at_once} "
-                f"at once{together} ({duration(3600 * self.hours_at_best_unpruned)} without "
-                "pruning)",
-                f"pruning: expected to save {saved:.0%} of {self.epochs_unpruned:,} epochs, if "
-                f"{self.pruning_model}",
+                f"at once{together}{where} ({duration(3600 * self.hours_at_best_unpruned)} "
+                "without pruning)",
+                f"pruning: expected to save {1 - share:.0%} of the {self.epochs_unpruned:,} "
+                f"epochs left, if {self.pruning_model}",
             ]
         )
 
@@ -141,6 +144,7 @@ def forecast(plan: SearchPlan, *, tell: Callable[[str], None]) -> Forecast:
     ]
     probes, mean = _timed(drawn, plan, images, tell)
     length = expected_length(space.pruner, epochs=space.epochs, trials=space.trials)
+    unpruned = epochs_left(plan)
     return Forecast(
         plan=plan,
         n_configurations=n_configurations(space),
@@ -151,10 +155,21 @@ def forecast(plan: SearchPlan, *, tell: Callable[[str], None]) -> Forecast:
         probes=probes,
         seconds_per_epoch=mean,
         at_once=_at_once(plan, images),
-        epochs_unpruned=space.trials * space.epochs,
-        epochs_expected=space.trials * length.epochs,
+        epochs_unpruned=unpruned,
+        epochs_expected=unpruned * length.epochs / space.epochs,
         pruning_model=length.model,
     )
+
+
+def epochs_left(plan: SearchPlan) -> int:
+    """Return the epochs that the study still lacks if nothing more is pruned."""
+    space = plan.space
+    if not (plan.folder / LEDGER_NAME).exists():
+        return space.trials * space.epochs
+    record = read_study(plan.folder)
+    n_new = max(0, space.trials - len(record.trials))
+    begun = sum(space.epochs - trial.last_epoch for trial in record.in_state("running"))
+    return n_new * space.epochs + begun
 
 
 def _drawn(space: SearchSpace) -> tuple[TrialConfig, ...]:

@@ -11,10 +11,12 @@ import torch
 from dexsearch.config.trial import TrialConfig
 from dexsearch.data.pairs import TrainingData
 from dexsearch.errors import ConfigurationError
-from dexsearch.jobs.forecast import Forecast, _at_once, forecast
+from dexsearch.jobs.forecast import Forecast, _at_once, epochs_left, forecast
 from dexsearch.jobs.plan import SearchPlan, plan_search
 from dexsearch.jobs.planned_data import image_counts
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
+from dexsearch.ledger.log import EventLog
+from dexsearch.ledger.study import LEDGER_NAME
 from dexsearch.training import loop
 from dexsearch.training.record import EpochRecord
 
@@ -83,7 +85,9 @@ def test_the_text_of_a_known_forecast(tmp_path: Path, brief: None) -> None:
         "(18 min without pruning)"
     ) in text
     assert "time: at best about 30 min with 1 at once (54 min" in str(replace(known, at_once=1))
-    assert "expected to save 44% of 81 epochs, if one trial in 3 survives each rung" in text
+    assert (
+        "expected to save 44% of the 81 epochs left, if one trial in 3 survives each rung" in text
+    )
     assert "discriminator.width: one of 2, 4, when loss.adversarial != none" in text
 
 
@@ -135,6 +139,25 @@ def test_an_epoch_is_scaled_to_all_images(
         told = seconds_per_epoch(config, (32, 32), images, cpus=1)
         assert told == pytest.approx(0.01 * n_images)
     assert trained[1] < 8000, "not all of them were trained"
+
+
+def test_a_study_in_progress_is_told_what_it_lacks(tmp_path: Path) -> None:
+    plan = planned(tmp_path, HEAD)
+    assert epochs_left(plan) == 9 * 9
+    states = ("complete", "pruned", "running")
+    with EventLog(plan.folder / LEDGER_NAME) as log:
+        log.append({"event": "study", "study": "mine", "task": "derive", "metric": 1,
+                    "dataset": "d", "dataset_digest": "d", "size_px": [32, 32],
+                    "space": plan.space.model_dump(mode="json", by_alias=True)})  # fmt: skip
+        for number, state in enumerate(states):
+            log.append({"event": "trial_started", "trial": number, "params": {}, "config": {},
+                        "immune": False, "enqueued": False})  # fmt: skip
+            log.append({"event": "epoch", "trial": number,
+                        "record": {"epoch": 1, "val_ssim": 0.5}})  # fmt: skip
+            if state != "running":
+                log.append({"event": "trial_ended", "trial": number, "state": state,
+                            "reason": None, "kind": None, "checkpoint": None})  # fmt: skip
+    assert epochs_left(plan) == 6 * 9 + 8, "six are new, one has eight epochs to go"
 
 
 def test_a_space_of_which_nothing_can_run_is_refused(tmp_path: Path) -> None:
