@@ -8,6 +8,23 @@ from pathlib import Path
 from dexsearch.errors import DexSearchError, EnvironmentFault
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a living process holds the lock; False where that cannot be told."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def hold_lock(path: Path, *, what: str, busy: type[DexSearchError], elsewhere: str) -> int:
     """Lock a file, made where it is missing, and write our name into it; return the open file.
 

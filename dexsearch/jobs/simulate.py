@@ -154,8 +154,8 @@ def _plot(
         out,
         searches,
         best=conditions.table.best(conditions.objective),
-        heading=f"{source}: {len(conditions.table.rows)} recorded curves, "
-        f"{conditions.workers} workers; median and 10 to 90 % of the seeds",
+        heading=f"{Path(source).name}: {len(conditions.table.rows)} recorded curves, "
+        f"{conditions.workers} workers;\nmedian and 10 to 90 % of the seeds",
         ylabel=f"best {conditions.objective} of a complete trial",
     )
     return str(path)

@@ -3,13 +3,21 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.time_left import TimeLeft, time_left
-from dexsearch.ledger.study import StudyRecord, TrialRecord, list_studies, read_study
+from dexsearch.ledger.log import lock_of
+from dexsearch.ledger.study import (
+    LEDGER_NAME,
+    StudyRecord,
+    TrialRecord,
+    list_studies,
+    read_study,
+)
+from dexsearch.locking import is_locked
 from dexsearch.search.audit import Audit, audit
 
 
@@ -47,12 +55,15 @@ class StudyStatus:
     left: TimeLeft
     running: tuple[RunningTrial, ...]
     audit: Audit
+    live: bool = True
+    """Whether a process works on the study."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--format json` prints."""
         names = ("study", "task", "objective", "wanted", "best_trial", "best_value")
         return {
             **{name: getattr(self, name) for name in names},
+            "live": self.live,
             "trials": dict(self.trials),
             "epochs_done": self.epochs_done,
             "hours": self.hours,
@@ -65,7 +76,11 @@ class StudyStatus:
 
     def __str__(self) -> str:
         """Return the text for people."""
-        counts = ", ".join(f"{count} {state}" for state, count in self.trials.items())
+        unfinished = "running" if self.live else "interrupted"
+        counts = ", ".join(
+            f"{count} {unfinished if state == 'running' else state}"
+            for state, count in self.trials.items()
+        )
         best = "no complete trial yet"
         if self.best_trial is not None:
             best = f"trial {self.best_trial} with {self.objective} {self.best_value:.4f}"
@@ -74,11 +89,16 @@ class StudyStatus:
             f"trials, {counts}",
             f"best: {best}",
             f"epochs trained: {self.epochs_done} in {_duration(self.hours)} of trials",
-            *(f"running: {trial}" for trial in self.running),
+            *(f"{unfinished}: {trial}" for trial in self.running),
             *self._told_left(),
+            *(["no process works on it; the same command continues it"] if self._waits else []),
             str(self.audit),
         ]
         return "\n".join(lines)
+
+    @property
+    def _waits(self) -> bool:
+        return not self.live and self.left.epochs > 0
 
     def _told_left(self) -> list[str]:
         """Return the line about what is left, if anything is."""
@@ -106,7 +126,9 @@ def study_status(workspace: Path, study: str | None) -> StudyStatus:
             f"{given} in {workspace}; there is {', '.join(names) or 'none yet'}",
             hint="dexsearch tune --space quickstart.yaml starts one",
         )
-    return summarise(read_study(workspace / "studies" / (study or names[0])))
+    folder = workspace / "studies" / (study or names[0])
+    live = is_locked(lock_of(folder / LEDGER_NAME))
+    return replace(summarise(read_study(folder)), live=live)
 
 
 def summarise(record: StudyRecord) -> StudyStatus:

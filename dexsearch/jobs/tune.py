@@ -1,7 +1,7 @@
 """The main job: data, then search, then registration of the best."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -45,8 +45,7 @@ class TuneResult:
 
     def __str__(self) -> str:
         """Return the text for people."""
-        counts = ", ".join(f"{count} {state}" for state, count in self.trials.items() if count)
-        lines = [f"study {self.study}: {counts}"]
+        lines = [f"study {self.study}: {_counted(self.trials)}"]
         if self.best_value is not None:
             lines.append(f"best: trial {self.best_trial}, {self.objective} {self.best_value:.4f}")
         lines.append(str(self.audit))
@@ -168,9 +167,15 @@ def _result(
     )
 
 
+def _counted(trials: Mapping[str, int]) -> str:
+    """Return how many trials are in each state; nothing runs any more when this is told."""
+    names = {state: "unfinished" if state == "running" else state for state in trials}
+    return ", ".join(f"{count} {names[state]}" for state, count in trials.items() if count)
+
+
 def _interruption(outcome: "StudyOutcome") -> Interrupted:
     status = summarise(outcome.record)
-    counts = ", ".join(f"{count} {state}" for state, count in status.trials.items() if count)
+    counts = _counted(status.trials)
     kind = Terminated if outcome.interrupted == Terminated.exit_code else Interrupted
     return kind(
         f"stopped by request; study {outcome.record.name}: {counts or 'no trial yet'}",

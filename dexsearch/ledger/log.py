@@ -24,6 +24,11 @@ from dexsearch.locking import hold_lock
 Event = dict[str, Any]
 
 
+def lock_of(path: Path) -> Path:
+    """Return the file that the writer of a log holds locked as long as it lives."""
+    return path.with_name(path.name + ".lock")
+
+
 class EventLog:
     """The one writer of a log; use it as a context manager, or call `close`.
 
@@ -37,7 +42,7 @@ class EventLog:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = hold_lock(
-            path.with_name(path.name + ".lock"),
+            lock_of(path),
             what=str(path.parent),
             busy=StudyBusy,
             elsewhere="put the workspace on a local disk",

@@ -8,7 +8,8 @@ import pytest
 from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.status import study_status, summarise
 from dexsearch.jobs.time_left import most_at_once, time_left
-from dexsearch.ledger.study import StudyRecord, study_from_events
+from dexsearch.ledger.log import EventLog
+from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, study_from_events
 
 Event = dict[str, object]
 SPACE = {
@@ -33,21 +34,28 @@ def trial_events(
     return events
 
 
-def study(*trials: list[Event], space: dict[str, object] | None = None) -> StudyRecord:
+def study_events(*trials: list[Event], space: dict[str, object] | None = None) -> list[Event]:
     first: Event = {
         "event": "study", "study": "ribs", "space": space or SPACE, "task": "bone",
         "dataset": "d", "dataset_digest": "d" * 64, "metric": 1, "time": 0.0,
     }  # fmt: skip
-    return study_from_events([first, *(e for events in trials for e in events)], Path("ribs"))
+    return [first, *(event for events in trials for event in events)]
+
+
+def study(*trials: list[Event], space: dict[str, object] | None = None) -> StudyRecord:
+    return study_from_events(study_events(*trials, space=space), Path("ribs"))
+
+
+HALF_DONE = (
+    trial_events(0, 10, "complete"),
+    trial_events(1, 4, "pruned", ended=50.0),
+    trial_events(2, 6, None, started=50.0),
+    trial_events(3, 0, None, started=100.0),
+)
 
 
 def half_done() -> StudyRecord:
-    return study(
-        trial_events(0, 10, "complete"),
-        trial_events(1, 4, "pruned", ended=50.0),
-        trial_events(2, 6, None, started=50.0),
-        trial_events(3, 0, None, started=100.0),
-    )
+    return study(*HALF_DONE)
 
 
 def test_what_is_left_follows_from_how_far_trials_came() -> None:
@@ -139,3 +147,16 @@ def test_a_ledger_of_an_older_version_is_summarised() -> None:
 def test_an_unknown_study_is_told_which_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"no study 'ribs' in .*; there is none yet"):
         study_status(tmp_path, "ribs")
+
+
+def test_a_study_that_nobody_writes_is_told_as_interrupted(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "studies" / "ribs" / LEDGER_NAME) as log:
+        for event in study_events(*HALF_DONE):
+            log.append(event)
+        assert study_status(tmp_path, "ribs").live
+        assert "2 running" in str(study_status(tmp_path, "ribs"))
+    stopped = study_status(tmp_path, "ribs")
+    assert stopped.as_json()["live"] is False
+    assert "0 failed, 2 interrupted" in str(stopped)
+    assert "interrupted: trial 2: epoch 6 of 10" in str(stopped)
+    assert "no process works on it; the same command continues it" in str(stopped)
