@@ -27,6 +27,7 @@ from dexsearch.config.settings import (
     PrunerConfig,
     ResourcesConfig,
     SamplerConfig,
+    with_first_decision,
 )
 from dexsearch.config.trial import Task, TrialConfig, trial_config
 
@@ -81,6 +82,11 @@ class SearchSpace(Config):
 
     fixed: dict[TrialKey, Scalar] = {}
     """Dotted keys of `TrialConfig` and their one value."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decide_from_a_ninth(cls, values: Any) -> Any:
+        return with_first_decision(values)
 
     @model_validator(mode="after")
     def _leave_epochs_to_prune(self) -> Self:

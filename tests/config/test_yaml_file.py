@@ -227,3 +227,15 @@ def test_the_recorded_curves_search_what_the_joint_search_does() -> None:
     table, joint = load_space(str(recorded)), load_space("joint.yaml")
     assert set(table.search) == set(joint.search)
     assert (table.trials, table.epochs, table.pruner.kind, table.enqueue) == (150, 27, "none", ())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "pruner", "first"),
+    [("epochs: 27", "", 3), ("epochs: 4", "", 1), ("", "", 7), ("epochs: 60", "", 7),
+     ("epochs: 27", "pruner: {kind: median}", 3), ("epochs: 27", "pruner: {min_epochs: 5}", 5)],
+)  # fmt: skip
+def test_the_first_decision_is_at_a_ninth_unless_the_file_says_otherwise(
+    epochs: str, pruner: str, first: int
+) -> None:
+    text = f"task: bone\ndata: {{path: x}}\n{epochs}\n{pruner}\n"
+    assert parse_space(text, name="mine.yaml").pruner.min_epochs == first
