@@ -76,7 +76,7 @@ class StudyStatus:
 
     def __str__(self) -> str:
         """Return the text for people."""
-        unfinished = "running" if self.live else "interrupted"
+        unfinished = "running" if self.live or not self.running else "interrupted"
         counts = ", ".join(
             f"{count} {unfinished if state == 'running' else state}"
             for state, count in self.trials.items()
