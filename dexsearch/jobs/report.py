@@ -10,7 +10,7 @@ from dexsearch.errors import ConfigurationError, DexSearchError, EnvironmentFaul
 from dexsearch.jobs.out_file import refuse_unwritable
 from dexsearch.jobs.report_pictures import open_gallery
 from dexsearch.ledger.log import Event, read_events
-from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, list_studies, study_from_events
+from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, study_folder, study_from_events
 from dexsearch.registry.record import Registry, read_registry
 from dexsearch.wording import printable
 
@@ -69,14 +69,7 @@ def write_report(
 
 
 def _read(workspace: Path, study: str | None) -> tuple[StudyRecord, list[Event]]:
-    names = list_studies(workspace)
-    if not names or (study is not None and study not in names):
-        given = f"no study {study!r}" if study else "no study"
-        raise ConfigurationError(
-            f"{given} in {workspace}; there is {', '.join(names) or 'none yet'}",
-            hint="dexsearch tune --space quickstart.yaml starts one",
-        )
-    folder = workspace / "studies" / (study or names[0])
+    folder = study_folder(workspace, study)
     events = read_events(folder / LEDGER_NAME)
     if not events:
         raise ConfigurationError(

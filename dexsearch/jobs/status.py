@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.time_left import TimeLeft, time_left
 from dexsearch.ledger.log import lock_of
 from dexsearch.ledger.study import (
     LEDGER_NAME,
     StudyRecord,
     TrialRecord,
-    list_studies,
     read_study,
+    study_folder,
 )
 from dexsearch.locking import is_locked
 from dexsearch.search.audit import Audit, audit
@@ -119,14 +118,7 @@ def study_status(workspace: Path, study: str | None) -> StudyStatus:
     Raises:
         ConfigurationError: if there is no such study.
     """
-    names = list_studies(workspace)
-    if not names or (study is not None and study not in names):
-        given = f"no study {study!r}" if study else "no study"
-        raise ConfigurationError(
-            f"{given} in {workspace}; there is {', '.join(names) or 'none yet'}",
-            hint="dexsearch tune --space quickstart.yaml starts one",
-        )
-    folder = workspace / "studies" / (study or names[0])
+    folder = study_folder(workspace, study)
     live = is_locked(lock_of(folder / LEDGER_NAME))
     return replace(summarise(read_study(folder)), live=live)
 

@@ -137,6 +137,22 @@ def read_studies(workspace: Path, tell: Callable[[str], None]) -> tuple[StudyRec
     return tuple(studies)
 
 
+def study_folder(workspace: Path, study: str | None) -> Path:
+    """Return the folder of a study, by default the one whose ledger was written last.
+
+    Raises:
+        ConfigurationError: if there is no such study.
+    """
+    names = list_studies(workspace)
+    if not names or (study is not None and study not in names):
+        given = f"no study {study!r}" if study else "no study"
+        raise ConfigurationError(
+            f"{given} in {workspace}; there is {', '.join(names) or 'none yet'}",
+            hint="dexsearch tune --space quickstart.yaml starts one",
+        )
+    return workspace / "studies" / (study or names[0])
+
+
 def list_studies(workspace: Path) -> tuple[str, ...]:
     """Return the names of a workspace's studies, the newest ledger first."""
     ledgers = (workspace / "studies").glob(f"*/{LEDGER_NAME}")
