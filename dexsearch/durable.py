@@ -11,6 +11,8 @@ import socket
 from glob import escape
 from pathlib import Path
 
+_MIDDLE = f".partial-{socket.gethostname()}-"
+
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a small file so that it is whole on the disk when this returns."""
@@ -38,7 +40,7 @@ def flush_folder(folder: Path) -> None:
 
 def partial_beside(path: Path) -> Path:
     """Return where this process writes what becomes `path`; machine and process name it."""
-    return path.with_name(f"{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    return path.with_name(f"{path.name}{_MIDDLE}{os.getpid()}")
 
 
 def remove_orphans(folder: Path, pattern: str) -> None:
@@ -48,11 +50,34 @@ def remove_orphans(folder: Path, pattern: str) -> None:
         folder: where to look.
         pattern: glob pattern of the names that they were to become.
     """
-    middle = f".partial-{socket.gethostname()}-"
-    for orphan in folder.glob(f"{pattern}{escape(middle)}*"):
-        process = orphan.name.rpartition(middle)[2]
-        if process.isdecimal() and (int(process) == os.getpid() or not _is_running(int(process))):
-            shutil.rmtree(orphan, ignore_errors=True)
+    for partial in folder.glob(f"{pattern}{escape(_MIDDLE)}*"):
+        if is_orphan(partial):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_orphan(path: Path) -> bool:
+    """Return whether a name is that of a partial which nobody finishes any more.
+
+    One of this process counts too: it asks between two writings. What another machine writes
+    never does, because nobody here can tell whether its process lives.
+    """
+    process = path.name.rpartition(_MIDDLE)[2]
+    if _MIDDLE not in path.name or not process.isdecimal():
+        return False
+    return int(process) == os.getpid() or not _is_running(int(process))
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder; a crash in between leaves an orphan, never a part under its old name.
+
+    Raises:
+        OSError: if it cannot be deleted; what is left is an orphan or whole.
+    """
+    partial = path if is_orphan(path) else partial_beside(path)
+    if partial != path:
+        path.rename(partial)
+        flush_folder(path.parent)
+    shutil.rmtree(partial)
 
 
 def _is_running(process: int) -> bool:

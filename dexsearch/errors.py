@@ -5,6 +5,7 @@
     |-- EnvironmentFault      4   Ray, MLflow, disk or a package is not as needed
     |   `-- NotRegistered     4   a model name, version or alias that the registry lacks
     |-- SearchFailed          5   no complete trial, or too many failed ones
+    |-- NotPromoted           5   the hold-out does not show that a generator is better
     |-- StudyBusy             6   another process holds the study
     |-- DataError             7   images, CTs, datasets, downloads that cannot be used as they are
     `-- Interrupted         130   Ctrl-C; the same command continues
@@ -45,6 +46,12 @@ class NotRegistered(EnvironmentFault):
 
 class SearchFailed(DexSearchError):
     """A search ended without a complete trial, or with too many failed ones."""
+
+    exit_code = 5
+
+
+class NotPromoted(DexSearchError):
+    """The hold-out was looked at, and does not show that a generator is better; nothing moved."""
 
     exit_code = 5
 

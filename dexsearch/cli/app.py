@@ -12,12 +12,20 @@ from typer.core import TyperGroup
 
 from dexsearch import __version__
 from dexsearch.cli.best import best
+from dexsearch.cli.compare import compare
 from dexsearch.cli.data import data_app
+from dexsearch.cli.doctor import doctor
+from dexsearch.cli.export import export
+from dexsearch.cli.gc import gc
 from dexsearch.cli.output import note
 from dexsearch.cli.predict import predict
+from dexsearch.cli.promote import history, promote, rollback
 from dexsearch.cli.report import report
+from dexsearch.cli.reproduce import reproduce
+from dexsearch.cli.server import server
 from dexsearch.cli.simulate import simulate
 from dexsearch.cli.status import status
+from dexsearch.cli.sync import sync
 from dexsearch.cli.tune import tune
 from dexsearch.errors import DexSearchError, Interrupted
 from dexsearch.wording import printable
@@ -47,10 +55,20 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(tune)
 app.command()(status)
+app.command()(sync)
 app.command()(best)
+app.command()(compare)
+app.command()(promote)
+app.command()(rollback)
+app.command()(history)
 app.command()(predict)
+app.command()(export)
+app.command()(reproduce)
 app.command()(simulate)
 app.command()(report)
+app.command()(gc)
+app.command()(doctor)
+app.command()(server)
 
 
 def _print_version(wanted: bool) -> None:

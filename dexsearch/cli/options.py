@@ -31,6 +31,18 @@ FormatOption = Annotated[
     typer.Option("--format", help="Text for people, or JSON for programs."),
 ]
 
+TRACKING_URI_VARIABLE = "DEXSEARCH_TRACKING_URI"
+
+TrackingUriOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        envvar=TRACKING_URI_VARIABLE,
+        metavar="URI",
+        help="MLflow instead of the workspace's own: http(s)://, postgresql:// or sqlite:///.",
+    ),
+]
+
 
 def parse_time(text: str) -> float:
     """Return the seconds that `3600`, `45s`, `90m`, `1.5h` or `2d` mean."""

@@ -9,6 +9,7 @@ from dexsearch.cli.options import (
     DEFAULT_WORKSPACE,
     FormatOption,
     OutputFormat,
+    TrackingUriOption,
     WorkspaceOption,
     parse_time,
 )
@@ -43,9 +44,14 @@ def tune(
             "registering comes after it: leave it some minutes.",
         ),
     ] = None,
+    replicates: Annotated[
+        int,
+        typer.Option(min=0, metavar="S", help="Train the best again with so many new seeds each."),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print plan, probed speed and expected time; stop.")
     ] = False,
+    tracking_uri: TrackingUriOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     output_format: FormatOption = OutputFormat.TEXT,
 ) -> None:
@@ -60,7 +66,7 @@ def tune(
     plan = plan_search(
         space, workspace=workspace, trials=trials, epochs=epochs, study=study,
         storage=storage, address=address,
-        time_s=time,
+        time_s=time, replicates=replicates, tracking_uri=tracking_uri,
     )  # fmt: skip
     if dry_run:
         print_result(forecast(plan, tell=note), output_format)

@@ -1,6 +1,6 @@
 """Open a dataset folder and map its arrays into memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,11 @@ class Dataset:
         """
         return self._load(subset, EDGES) if EDGES in self.manifest.arrays else None
 
-    def check_files(self) -> None:
-        """Compare the training and validation files, and the manifest, with its hashes.
+    def check_files(self, subsets: Sequence[Subset] = OPEN_SUBSETS) -> None:
+        """Compare the files of some subsets, and the manifest, with its hashes.
 
-        Reads every byte. The hold-out's files are not looked at; `checking.check_dataset` looks
-        at everything and collects all that it finds.
+        Reads every byte. The hold-out's files are not looked at unless it is named;
+        `checking.check_dataset` looks at everything and collects all that it finds.
 
         Raises:
             DataError: naming the file that is missing, cut short or changed.
@@ -106,7 +106,7 @@ class Dataset:
                 f"{self.path / MANIFEST_NAME}: changed since it was written",
                 hint=_REMEDY,
             )
-        for subset in OPEN_SUBSETS:
+        for subset in subsets:
             self.arrays(subset)
             for name in (f"{subset}/{array}.npy" for array in self.manifest.arrays):
                 found = file_sha256(self.path / name)

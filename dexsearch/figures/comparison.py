@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from dexsearch.figures.canvas import (
     add_scale,
     display_window,
-    new_figure,
+    image_rows,
     save_figure,
+    show_errors,
     show_image,
 )
 
@@ -57,28 +58,21 @@ def write_comparison(path: Path, rows: Sequence[Comparison], *, heading: str) ->
     if not rows:
         raise ValueError("got no rows to compare")
     height, width = rows[0].truth.shape
-    figure = new_figure(
-        len(_COLUMNS) * _CELL_INCH + 2.2, len(rows) * _CELL_INCH * height / width + 0.9
+    figure, grid = image_rows(
+        len(rows), _COLUMNS, (height, width), cell_inch=_CELL_INCH, heading=heading
     )
-    figure.suptitle(heading, fontsize=10)
-    grid = figure.subplots(len(rows), len(_COLUMNS), squeeze=False)
     for row, cells in zip(rows, grid, strict=True):
-        _draw_row(figure, list(cells), row)
-    for axes, title in zip(grid[0], _COLUMNS, strict=True):
-        axes.set_title(title, fontsize=9)
+        _draw_row(figure, cells, row)
     return save_figure(figure, path)
 
 
 def _draw_row(figure: Figure, cells: list[Axes], row: Comparison) -> None:
     show_image(cells[0], row.input, display_window([row.input], [row.mask]))
-    cells[0].set_ylabel(row.label, fontsize=8)
+    cells[0].set_ylabel(row.label, fontsize=8, parse_math=False)
     window = display_window([row.truth], [row.mask])
     show_image(cells[1], row.truth, window)
     drawn = show_image(cells[2], row.prediction, window)
     cells[2].set_xlabel(f"SSIM {row.ssim:.3f}", fontsize=8)
     add_scale(figure, drawn, [cells[2]], row.unit)
-    difference = np.where(row.mask, row.prediction - row.truth, 0.0)
-    low, high = display_window([difference], [row.mask])
-    reach = max(-low, high)
-    drawn = show_image(cells[3], difference, (-reach, reach), cmap="RdBu_r")
+    drawn = show_errors(cells[3:], [row.prediction - row.truth], row.mask)
     add_scale(figure, drawn, [cells[3]], row.unit)

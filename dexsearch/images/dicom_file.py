@@ -37,7 +37,7 @@ _UNREADABLE = (
     IndexError, AttributeError, NotImplementedError, OverflowError, RecursionError, MemoryError,
     struct.error,
 )  # fmt: skip
-"""What pydicom raises on files that are cut, wrong or made to harm."""
+"""What pydicom raises on bad files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,8 @@ def read_dicom_facts(path: Path) -> DicomFacts:
     """
     with _readable(path):
         header = _checked_header(path)
-        return DicomFacts(
-            size_px=(int(header.Rows), int(header.Columns)),
-            pixel_mm=_pixel_mm(header),
-            patient=_text(header, "PatientID") or None,
-            warnings=tuple(_warnings(header)),
-        )
+        size_px, patient = (int(header.Rows), int(header.Columns)), _text(header, "PatientID")
+        return DicomFacts(size_px, _pixel_mm(header), patient or None, tuple(_warnings(header)))
 
 
 def read_dicom(path: Path) -> NDArray[np.float32]:
@@ -78,6 +74,16 @@ def read_dicom(path: Path) -> NDArray[np.float32]:
         stored = _decoded(dataset, path)
         values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
         return _dense_as_high(values, dataset).astype(np.float32)
+
+
+def read_dicom_header(path: Path) -> Dataset:
+    """Return everything before the pixels of a radiograph, for an image that is made from it.
+
+    Raises:
+        DataError: as `read_dicom_facts`.
+    """
+    with _readable(path):
+        return _checked_header(path)
 
 
 @contextmanager
@@ -175,7 +181,7 @@ def _full_scale(dataset: Dataset) -> tuple[float, float]:
 
 
 def _dense_is_low(dataset: Dataset, *, rising: bool) -> bool:
-    """Return whether dense is low after the modality LUT, which rises or falls."""
+    """Return whether dense is low after the modality LUT."""
     sign = _sign(dataset)
     if sign is not None:
         return (sign > 0) == rising  # the sign is about the stored values, before the LUT

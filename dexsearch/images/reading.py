@@ -16,9 +16,11 @@ from dexsearch.images.npy_file import open_npy
 from dexsearch.images.picture_file import FORMATS, opened_picture, read_picture
 
 __all__ = [
+    "DICOM_SUFFIX",
     "MAX_SIDE_PX",
     "SUFFIXES",
     "ImageHeader",
+    "image_suffix",
     "is_image",
     "read_header",
     "read_image",
@@ -60,7 +62,7 @@ def read_image(path: Path) -> NDArray[np.float32]:
         DataError: if the file is missing, unreadable, pickled, of another type, not an image of
             two dimensions, implausibly large, or holds NaN or infinite pixels.
     """
-    suffix = _checked_suffix(path)
+    suffix = image_suffix(path)
     if suffix == DICOM_SUFFIX:
         image = read_dicom(path)
     elif suffix in FORMATS:
@@ -78,7 +80,7 @@ def read_header(path: Path) -> ImageHeader:
     Raises:
         DataError: as `read_image`, except for what only the pixels can tell.
     """
-    suffix = _checked_suffix(path)
+    suffix = image_suffix(path)
     if suffix == DICOM_SUFFIX:
         facts = read_dicom_facts(path)
         return ImageHeader(facts.size_px, facts.pixel_mm, facts.patient, facts.warnings)
@@ -99,20 +101,24 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES or _has_dicom_mark(path)
 
 
-def _checked_suffix(path: Path) -> str:
-    """Return the suffix that decides the format."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        if _has_dicom_mark(path):
-            return DICOM_SUFFIX
-        raise DataError(
-            f"{path}: cannot read {suffix or 'a file without a suffix'!r}; "
-            f"known formats: {', '.join(SUFFIXES)}",
-            hint="convert the image to .npy, .png, .tif or .dcm",
-        )
+def image_suffix(path: Path) -> str:
+    """Return the one of `SUFFIXES` that decides how a file is read.
+
+    Raises:
+        DataError: if the file is missing, or neither its name nor its content is known.
+    """
     if not path.is_file():
         raise DataError(f"{path}: {'is not a file' if path.exists() else 'does not exist'}")
-    return suffix
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return suffix
+    if _has_dicom_mark(path):
+        return DICOM_SUFFIX
+    raise DataError(
+        f"{path}: cannot read {suffix or 'a file without a suffix'!r}; "
+        f"known formats: {', '.join(SUFFIXES)}",
+        hint="convert the image to .npy, .png, .tif or .dcm",
+    )
 
 
 def _has_dicom_mark(path: Path) -> bool:

@@ -17,7 +17,7 @@ from dexsearch.errors import EnvironmentFault
 
 def write_npy(path: Path, image: NDArray[Any]) -> Path:
     """Write the values as they are, as float32."""
-    with _whole_file(path) as unfinished, unfinished.open("wb") as file:
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
         np.save(file, image.astype(np.float32), allow_pickle=False)
     return path
 
@@ -35,7 +35,7 @@ def write_png(path: Path, image: NDArray[Any], *, window: tuple[float, float]) -
     text = PngInfo()
     text.add_text("Comment", DISCLAIMER)
     text.add_text("Window", _window_text(window))
-    with _whole_file(path) as unfinished:
+    with whole_file(path) as unfinished:
         Image.fromarray(counts).save(unfinished, format="PNG", pnginfo=text)
     return path
 
@@ -50,7 +50,7 @@ def write_tiff(
     """
     values = np.asarray(image, dtype=np.float32) if window is None else _counts(image, window)
     text = DISCLAIMER if window is None else f"{DISCLAIMER}; {_window_text(window)}"
-    with _whole_file(path) as unfinished:
+    with whole_file(path) as unfinished:
         Image.fromarray(values).save(unfinished, format="TIFF", description=text)
     return path
 
@@ -68,7 +68,7 @@ def _window_text(window: tuple[float, float]) -> str:
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Iterator[Path]:
     """Give a path that becomes `path` on success and disappears on any failure."""
     unfinished = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:

@@ -5,10 +5,13 @@
     curve.json            one record per epoch of the training run
     curve.png             the same as a picture
     pictures/*.png        input, truth, prediction and difference
-    manifest.json         size and sha256 of every other file; written last
+    model_card.md         what a person should know before using it (format 2)
+    mlflow/               the generator for people without dexsearch, as MLflow model (format 2)
+    manifest.json         sha256 of every other file; written last
 
 A package is written beside its place and renamed, so it is there whole or not at all. Every
-hash is checked when a package is opened or copied. No file is a pickle, none holds code.
+hash is checked when a package is opened or copied. No file is a pickle, none holds code, and of
+`mlflow/` nothing is ever loaded here.
 """
 
 import json
@@ -16,12 +19,14 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from dexsearch.durable import file_sha256
-from dexsearch.errors import ConfigurationError, DataError
-from dexsearch.inference.card import FORMAT, GeneratorCard, card_from
+from dexsearch.durable import file_sha256, partial_beside
+from dexsearch.errors import ConfigurationError, DataError, EnvironmentFault
+from dexsearch.inference.card import FORMAT, FORMATS, GeneratorCard, card_from
+from dexsearch.inference.integrity import check_file, damaged, refuse_additions
+from dexsearch.inference.model_card import model_card
 
 __all__ = [
     "CONFIG",
@@ -29,12 +34,15 @@ __all__ = [
     "CURVE_PICTURE",
     "FORMAT",
     "MANIFEST",
+    "MLFLOW",
+    "MODEL_CARD",
     "PICTURES",
     "WEIGHTS",
     "GeneratorCard",
     "Package",
     "copy_package",
     "open_package",
+    "receive_package",
     "write_package",
 ]
 
@@ -45,6 +53,7 @@ WEIGHTS, CONFIG, CURVE, MANIFEST = (
     "manifest.json",
 )
 PICTURES, CURVE_PICTURE = "pictures", "curve.png"
+MODEL_CARD, MLFLOW = "model_card.md", "mlflow"
 LARGEST_JSON_BYTES = 64 * 2**20
 
 
@@ -70,7 +79,7 @@ def write_package(
     weights: bytes,
     card: GeneratorCard,
     curve: list[dict[str, Any]],
-    draw: Callable[[Path], None],
+    draw: Callable[[Path], GeneratorCard | None],
 ) -> Package:
     """Write a package, whole or not at all; an intact one at `path` is left as it is.
 
@@ -82,24 +91,37 @@ def write_package(
         weights: content of the safetensors file.
         card: becomes `config.json`.
         curve: epoch records in order.
-        draw: writes curve.png and pictures/ into the folder that it is given.
+        draw: writes curve.png, pictures/ and mlflow/ into the folder that it is given, where the
+            weights are already; returns the card with what it measured, if it measured.
+
+    Raises:
+        EnvironmentFault: if the disk is full or cannot be written; nothing is left there.
     """
     if path.exists():
         try:
             return open_package(path)
         except DataError:
             shutil.rmtree(path, ignore_errors=True)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    partial = partial_beside(path)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         (partial / WEIGHTS).write_bytes(weights)
-        _write_json(partial / CONFIG, asdict(card))
         _write_json(partial / CURVE, curve)
-        draw(partial)
+        card = draw(partial) or card
+        _write_json(partial / CONFIG, asdict(card))
+        (partial / MODEL_CARD).write_text(model_card(card), encoding="utf-8")
         _write_json(partial / MANIFEST, {"format": FORMAT, "files": _hashes(partial)})
         _sync(partial)
         _take_place(partial, path)
+    except (OSError, EnvironmentFault) as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # a picture's
+        if not isinstance(cause, OSError):
+            raise
+        raise EnvironmentFault(
+            f"generator package {str(path)!r} cannot be written: {cause.strerror or cause}",
+            hint="free disk space or correct the permissions; the same command then continues",
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_package(path)
@@ -116,26 +138,27 @@ def open_package(path: Path, *, sha256: str | None = None) -> Package:
         DataError: if there is no package, or a file is missing, damaged or not its own.
     """
     manifest = path / MANIFEST
-    if not manifest.is_file():
+    if manifest.is_symlink() or not manifest.is_file():
         raise DataError(
             f"{str(path)!r} is not a generator package: it has no {MANIFEST}",
             hint="dexsearch best --download DIR makes one",
         )
     found = file_sha256(manifest)
     if sha256 is not None and found != sha256:
-        raise _damaged(path, MANIFEST, f"sha256 {found[:12]}.., registered {sha256[:12]}..")
+        raise damaged(path, MANIFEST, f"sha256 {found[:12]}.., registered {sha256[:12]}..")
     listing = _read_json(manifest)
     files = listing.get("files") if isinstance(listing, dict) else None
     if not isinstance(files, dict) or not {WEIGHTS, CONFIG} <= set(files):
-        raise _damaged(path, MANIFEST, "it does not list the weights and the configuration")
-    if listing.get("format") != FORMAT:
+        raise damaged(path, MANIFEST, "it does not list the weights and the configuration")
+    if listing.get("format") not in FORMATS:
         raise DataError(
             f"{str(path)!r} has package format {listing.get('format')!r}; this version reads "
-            f"{FORMAT}",
+            f"{' and '.join(map(str, FORMATS))}",
             hint="use the dexsearch version that wrote it",
         )
     for name, expected in files.items():
-        _check_file(path, name, expected)
+        check_file(path, name, expected)
+    refuse_additions(path / MLFLOW, files)
     return Package(path, _read_card(path), dict(files), found)
 
 
@@ -147,30 +170,50 @@ def copy_package(source: Path, target: Path, *, sha256: str | None = None) -> Pa
         DataError: if the package is damaged.
     """
     original = open_package(source, sha256=sha256)
-    partial = target.absolute().with_name(f"{target.absolute().name}.partial-{os.getpid()}")
+
+    def copy(folder: Path) -> None:
+        for name in (*original.files, MANIFEST):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
+
+    return receive_package(target, sha256=original.sha256, fill=copy)
+
+
+def receive_package(target: Path, *, sha256: str, fill: Callable[[Path], None]) -> Package:
+    """Put a known package into a new or empty folder, its hashes checked, whole or not at all.
+
+    Args:
+        target: the folder; if that package is there already, it stays.
+        sha256: of the package's manifest.
+        fill: writes the package's files into the folder that it is given.
+
+    Raises:
+        ConfigurationError: if `target` holds something else, or cannot be written.
+        DataError: if what was written is not that package.
+    """
+    partial = partial_beside(target.absolute())
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            if target.is_dir() and _is_copy(target, original.sha256):
-                return open_package(target, sha256=original.sha256)
+            if target.is_dir() and _is_copy(target, sha256):
+                return open_package(target, sha256=sha256)
             raise ConfigurationError(
                 f"{str(target)!r} exists and is not empty",
                 hint="name a folder that does not exist",
             )
-        for name in (*original.files, MANIFEST):
-            (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, partial / name)
-        open_package(partial, sha256=original.sha256)
+        partial.mkdir(parents=True)
+        fill(partial)
+        open_package(partial, sha256=sha256)
         if target.exists():
             target.rmdir()
         partial.rename(target.absolute())
     except OSError as error:
         raise ConfigurationError(
-            f"cannot copy {str(source)!r} to {str(target)!r}: {error.strerror or error}",
+            f"cannot copy the package to {str(target)!r}: {error.strerror or error}",
             hint="name a folder that can be made and written",
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return open_package(target, sha256=original.sha256)
+    return open_package(target, sha256=sha256)
 
 
 def _take_place(partial: Path, path: Path) -> None:
@@ -187,31 +230,11 @@ def _is_copy(target: Path, sha256: str) -> bool:
     return manifest.is_file() and file_sha256(manifest) == sha256
 
 
-def _check_file(path: Path, name: str, expected: str) -> None:
-    """Raise DataError unless `name` stays inside the package and has the expected hash."""
-    parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in name:
-        raise _damaged(path, MANIFEST, f"it names {name!r}, which lies outside the package")
-    file = path / name
-    if file.is_symlink() or not file.is_file():
-        raise _damaged(path, name, "it is missing")
-    found = file_sha256(file)
-    if found != expected:
-        raise _damaged(path, name, f"sha256 {found[:12]}.., expected {str(expected)[:12]}..")
-
-
-def _damaged(path: Path, name: str, how: str) -> DataError:
-    return DataError(
-        f"generator package {str(path)!r} is damaged: {name!r}: {how}",
-        hint="delete the folder, then download it again, or run the dexsearch tune that made it",
-    )
-
-
 def _read_card(path: Path) -> GeneratorCard:
     try:
         return card_from(_read_json(path / CONFIG))
     except ValueError as error:
-        raise _damaged(path, CONFIG, str(error)) from None
+        raise damaged(path, CONFIG, str(error)) from None
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401
@@ -220,7 +243,7 @@ def _read_json(path: Path) -> Any:  # noqa: ANN401
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        raise _damaged(path.parent, path.name, "it is not JSON") from None
+        raise damaged(path.parent, path.name, "it is not JSON") from None
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -5,7 +5,8 @@ Input     one single-energy image of any height and width, in the unit of the tr
 Output    one image per target, in the unit that the package's card gives it (cm).
 Exactness the steps are those of validation: normalise the whole image, pad by mirroring to
           what the U-Net takes, predict in float32 with the stored weights, crop; head `derive`
-          then computes tissue from the bone and the input.
+          then computes tissue from the bone and the input. Large images are predicted in tiles,
+          see tiles.py, with the same result.
 """
 
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from dexsearch.config.trial import TrialConfig
 from dexsearch.errors import DataError
 from dexsearch.inference.package import GeneratorCard, Package
-from dexsearch.models.generator import build_generator
+from dexsearch.inference.tiles import MEMORY_BYTES, Progress, run_in_tiles
+from dexsearch.models.generator import Generator, build_generator
 from dexsearch.models.layout import channels_last, weights_channels_last
 from dexsearch.models.padding import crop_images, pad_images
 from dexsearch.physics.inversion import ExposureInversion
@@ -37,14 +39,25 @@ class Predictor:
     """A loaded generator; make one with `load_predictor`."""
 
     card: GeneratorCard
-    generator: nn.Module
+    generator: Generator
     normalization: Normalization
     head: Head
     depth: int
     device: torch.device
 
-    def predict(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Predict every target of one image, H x W.
+    def predict(
+        self,
+        image: NDArray[np.float32],
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        progress: Progress = lambda done, total: None,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Predict every target of one image, H x W, in bounded memory.
+
+        Args:
+            image: in the unit of the training inputs.
+            memory_bytes: what the features may take; images that need more go in tiles.
+            progress: is called with the tiles that are done and their number.
 
         Raises:
             ValueError: if the image is not two-dimensional, is empty or holds NaN or Inf.
@@ -54,11 +67,22 @@ class Predictor:
         values = np.ascontiguousarray(image, dtype=np.float32)
         if not np.isfinite(values).all():
             raise ValueError("got an image with NaN or Inf; every pixel must be a finite number")
-        output = self.predict_batch(torch.from_numpy(values)[None, None])
+        images = self._predict_one(torch.from_numpy(values)[None, None], memory_bytes, progress)
         return {
-            target: output[0, channel].cpu().numpy()
+            target: images[0, channel].cpu().numpy()
             for channel, target in enumerate(self.card.targets)
         }
+
+    @torch.inference_mode()
+    def _predict_one(
+        self, image: Float[Tensor, "1 1 H W"], memory_bytes: int, progress: Progress
+    ) -> Float[Tensor, "1 C H W"]:
+        signal = image.to(self.device)
+        x = pad_images(self.normalization.normalize_input(signal), depth=self.depth)
+        with exact_float32():
+            output = run_in_tiles(self.generator, x, memory_bytes=memory_bytes, progress=progress)
+        size_px = (int(image.shape[-2]), int(image.shape[-1]))
+        return self.head.images(crop_images(output, size_px).float().contiguous(), signal)
 
     @torch.inference_mode()
     def predict_batch(self, images: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:

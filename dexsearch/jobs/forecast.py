@@ -70,6 +70,12 @@ class Forecast:
         """The same with the pruner's expected savings."""
         return self._hours(self.epochs_expected)
 
+    @property
+    def epochs_replicates(self) -> int:
+        """Epochs of the replicates, which come after the search; a head more takes more."""
+        space = self.plan.space
+        return self.plan.replicates * max(1, space.n_register) * space.epochs
+
     def _hours(self, epochs: float) -> float:
         return epochs * self.seconds_per_epoch / self.at_once / 3600
 
@@ -80,7 +86,7 @@ class Forecast:
             for name in (
                 "n_configurations", "n_continuous", "parameters", "memory_bytes", "device",
                 "seconds_per_epoch", "at_once", "epochs_unpruned", "epochs_expected",
-                "pruning_model", "hours_at_best_unpruned", "hours_at_best",
+                "pruning_model", "hours_at_best_unpruned", "hours_at_best", "epochs_replicates",
             )
         }  # fmt: skip
         probes = [asdict(probe) for probe in self.probes]
@@ -111,8 +117,18 @@ class Forecast:
                 "without pruning)",
                 f"pruning: expected to save {1 - share:.0%} of the {self.epochs_unpruned:,} "
                 f"epochs left, if {self.pruning_model}",
+                *self._told_replicates(),
             ]
         )
+
+    def _told_replicates(self) -> list[str]:
+        if self.plan.replicates == 0:
+            return []
+        time = duration(3600 * self._hours(self.epochs_replicates))
+        return [
+            f"replicates after that: {self.epochs_replicates:,} epochs, at best about {time}; the "
+            "best of a head that is not among the best adds to it"
+        ]
 
 
 def forecast(plan: SearchPlan, *, tell: Callable[[str], None]) -> Forecast:

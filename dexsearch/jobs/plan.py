@@ -11,7 +11,8 @@ from dexsearch.config.space import extreme_values as ends_of
 from dexsearch.config.yaml_file import load_space
 from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.refusals import refuse_unbuildable, refuse_underivable, refuse_unexposable
-from dexsearch.ledger.study import LEDGER_NAME, read_study
+from dexsearch.ledger.study import LEDGER_NAME, REPLICATES, read_study
+from dexsearch.registry.address import check_uri, shown
 from dexsearch.wording import duration
 
 
@@ -29,6 +30,10 @@ class SearchPlan:
     address: str | None = None
     time_s: float | None = None
     """After so many seconds the search stops, to be continued; None: at its last trial."""
+    replicates: int = 0
+    """With so many new seeds each the short-list is trained again; 0: not at all."""
+    tracking_uri: str | None = None
+    """Address of MLflow; None: the workspace's own file."""
 
     @property
     def folder(self) -> Path:
@@ -43,6 +48,8 @@ class SearchPlan:
             "dataset": str(self.dataset),
             "size_px": list(self.size_px),
             "time_s": self.time_s,
+            "replicates": self.replicates,
+            "tracking_uri": None if self.tracking_uri is None else shown(self.tracking_uri),
             "space": self.space.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
 
@@ -59,6 +66,11 @@ class SearchPlan:
             f"searched, {len(space.search)} parameters:",
         ]
         lines += [f"  {key}: {_told(space, key)}" for key in space.search]
+        if self.replicates:
+            lines.append(
+                f"then the best are trained again to the end, with {self.replicates} new seeds "
+                f"each, as study {self.study}{REPLICATES}"
+            )
         if self.time_s is not None:
             lines.append(f"stops after {duration(self.time_s)}; the same command continues")
         return "\n".join(lines)
@@ -74,6 +86,8 @@ def plan_search(
     storage: Path | None = None,
     address: str | None = None,
     time_s: float | None = None,
+    replicates: int = 0,
+    tracking_uri: str | None = None,
 ) -> SearchPlan:
     """Read the space, find its data and check that every corner of it can be built.
 
@@ -111,7 +125,7 @@ def plan_search(
     return SearchPlan(
         study=name, space=space, workspace=workspace, dataset=dataset, size_px=size_px,
         made_on_start=not exists, storage=storage, address=address,
-        time_s=time_s,
+        time_s=time_s, replicates=replicates, tracking_uri=check_uri(tracking_uri),
     )  # fmt: skip
 
 
@@ -138,6 +152,12 @@ def _study_name(name: str) -> str:
         raise ConfigurationError(
             f"study name {name!r} cannot name a folder; use letters, digits, '.', '_' and '-'",
             hint="--study NAME",
+        )
+    if name.endswith(REPLICATES):
+        source = name.removesuffix(REPLICATES)
+        raise ConfigurationError(
+            f"study name {name!r} ends in {REPLICATES!r}, which names the replicates of a study",
+            hint=f"--study {source} --replicates S trains its best again" if source else None,
         )
     return name
 

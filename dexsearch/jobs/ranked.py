@@ -1,23 +1,20 @@
-"""One row of `dexsearch best`, and the table of a group of comparable generators."""
+"""One row of `dexsearch best`: a registered generator among those it may be compared with."""
 
-import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from dexsearch.jobs.merit import scores_of
+from dexsearch.registry.entries import Registration, ReplicatedTrial, StudyAudit
+from dexsearch.registry.record import CHAMPION
+from dexsearch.registry.standing import Holdout, version_label
 
-from dexsearch.registry.record import Registration, StudyAudit
-from dexsearch.wording import printable
-
-WIDTH = 100
 BASELINES = ("identity_affine", "nearest_pose", "constant")
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One registered generator and its place among those that it may be compared with."""
+    """One registered generator, its place, and what is known of it."""
 
     rank: int
     generator: Registration
@@ -25,17 +22,35 @@ class Ranked:
     uri: str
     audit: StudyAudit | None = None
     """What the study that it comes from had learned about its pruning."""
+    holdout: Holdout | None = None
+    """The newest comparison on hold-out subjects that it took part in."""
+    replicated: ReplicatedTrial | None = None
+    """Its configuration, trained again with other seeds."""
+    above_champion: float | None = None
+    """Its validation score minus the champion's; None where those cannot be compared."""
 
     @property
     def label(self) -> str:
         """How to call it: `name@alias`, or `name/version` where it has no alias."""
-        name = self.generator.name
-        return f"{name}@{self.aliases[0]}" if self.aliases else f"{name}/{self.generator.version}"
+        if not self.aliases:
+            return version_label(self.generator)
+        alias = CHAMPION if CHAMPION in self.aliases else self.aliases[0]
+        return f"{self.generator.name}@{alias}"
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Every recorded score on validation subjects."""
+        return scores_of(self.generator)
+
+    def interval(self, score: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a score over validation subjects, where it is known."""
+        ends = self.generator.intervals.get(score, [])
+        return (ends[0], ends[1]) if len(ends) == 2 and all(map(math.isfinite, ends)) else None
 
     def as_json(self) -> dict[str, Any]:
         """Return the released keys of `best --format json`."""
         found = self.generator
-        return {
+        row = {
             "rank": self.rank,
             "name": found.name,
             "version": found.version,
@@ -54,61 +69,38 @@ class Ranked:
             "uri": self.uri,
             "sha256": found.sha256,
             "audit": None if self.audit is None else self.audit.audit,
+            "head": found.head or found.task,
+            "scores": self.scores,
+            "intervals": {name: self.interval(name) for name in found.intervals},
+            "n_subjects": found.n_subjects,
+            "n_parameters": found.n_parameters,
+            "size_bytes": found.size_bytes,
+            "latency": found.latency,
+            "seed": found.seed,
+            "git_commit": found.git_commit,
+            "replicates": None if self.replicated is None else _replicates(self.replicated),
+            "evidence": None if self.holdout is None else self.holdout.as_json(),
+            "above_champion": self.above_champion,
+            "weights_sha256": found.weights_sha256,
         }
+        return {key: _known_to_json(value) for key, value in row.items()}
 
 
-def ranking_table(group: tuple[Ranked, ...]) -> str:
-    """Return one group as text: the baselines below the generators, then each study's audit."""
-    first = group[0].generator
-    targets = [t for t in ("bone", "tissue") if getattr(first, f"val_ssim_{t}") is not None]
-    title = f"{first.task}, dataset {first.dataset[:12]}, metric {first.metric}"
-    title = f"{printable(title)}: masked SSIM on validation subjects"
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("rank", justify="right")
-    table.add_column("generator")
-    table.add_column("study/trial")
-    for heading in ("mean", *targets):
-        table.add_column(heading, justify="right")
-    table.add_column("epochs", justify="right")
-    for row in group:
-        table.add_row(*_cells(row, targets))
-    table.add_section()
-    for name in BASELINES:
-        scores = first.baselines.get(name, {})
-        values = [scores.get(target) for target in targets]
-        known = [value for value in values if value is not None]
-        mean = sum(known) / len(known) if len(known) == len(targets) else None
-        table.add_row("", name, "baseline", *map(_score, (mean, *values)), "")
-    stream = io.StringIO()
-    Console(file=stream, width=WIDTH, color_system=None).print(table)
-    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
-    return "\n".join([*lines, *_audits(group)]) + "\n"
+def _replicates(entry: ReplicatedTrial) -> dict[str, Any]:
+    return {
+        "objective": entry.objective,
+        "seeds": entry.seeds,
+        "values": entry.values,
+        "mean": entry.mean,
+        "low": entry.low,
+        "high": entry.high,
+    }
 
 
-def _audits(group: tuple[Ranked, ...]) -> list[str]:
-    """Return the audit of each study of a group, in the order of their best generators."""
-    found = {row.audit.study: row.audit for row in reversed(group) if row.audit is not None}
-    lines = []
-    for row in group:
-        audit = found.pop(row.generator.study, None)
-        if audit is not None:
-            lines.append(f"study {printable(audit.study)}")
-            lines += [f"  {printable(line)}" for line in audit.text.splitlines()]
-    return lines
-
-
-def _cells(row: Ranked, targets: list[str]) -> list[Text | str]:
-    found = row.generator
-    names = [f"{found.name}/{found.version}", *(f"@{alias}" for alias in row.aliases)]
-    scores = [found.val_ssim, *(getattr(found, f"val_ssim_{target}") for target in targets)]
-    return [
-        str(row.rank),
-        Text(printable(" ".join(names))),
-        Text(printable(f"{found.study}/{found.trial}")),
-        *map(_score, scores),
-        str(found.epochs),
-    ]
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _known_to_json(value: Any) -> Any:  # noqa: ANN401
+    """Return a value with null for the numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _known_to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known_to_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

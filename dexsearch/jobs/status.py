@@ -3,14 +3,17 @@
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.time_left import TimeLeft, time_left
 from dexsearch.ledger.log import lock_of
 from dexsearch.ledger.study import (
     LEDGER_NAME,
+    REPLICATES,
     StudyRecord,
     TrialRecord,
     read_study,
@@ -56,6 +59,8 @@ class StudyStatus:
     audit: Audit
     live: bool = True
     """Whether a process works on the study."""
+    replicates: "StudyStatus | None" = None
+    """The study that trains the best of this one again with new seeds, where there is one."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--format json` prints."""
@@ -71,29 +76,37 @@ class StudyStatus:
             "at_once": self.left.at_once,
             "running": [asdict(trial) for trial in self.running],
             "audit": self.audit.as_json(),
+            "replicates": self.replicates.as_json() if self.replicates else None,
         }
 
     def __str__(self) -> str:
         """Return the text for people."""
-        unfinished = "running" if self.live or not self.running else "interrupted"
-        counts = ", ".join(
-            f"{count} {unfinished if state == 'running' else state}"
-            for state, count in self.trials.items()
-        )
         best = "no complete trial yet"
         if self.best_trial is not None:
             best = f"trial {self.best_trial} with {self.objective} {self.best_value:.4f}"
         lines = [
-            f"study {self.study} ({self.task}): {sum(self.trials.values())} of {self.wanted} "
-            f"trials, {counts}",
+            f"study {self.study} ({self.task}): {self._counted}",
             f"best: {best}",
             f"epochs trained: {self.epochs_done} in {_duration(self.hours)} of trials",
-            *(f"{unfinished}: {trial}" for trial in self.running),
+            *(f"{self._unfinished}: {trial}" for trial in self.running),
             *self._told_left(),
             *(["no process works on it; the same command continues it"] if self._waits else []),
             str(self.audit),
+            *([f"replicates: {self.replicates._counted}"] if self.replicates else []),
         ]
         return "\n".join(lines)
+
+    @property
+    def _unfinished(self) -> str:
+        return "running" if self.live or not self.running else "interrupted"
+
+    @property
+    def _counted(self) -> str:
+        counts = ", ".join(
+            f"{count} {self._unfinished if state == 'running' else state}"
+            for state, count in self.trials.items()
+        )
+        return f"{sum(self.trials.values())} of {self.wanted} trials, {counts}"
 
     @property
     def _waits(self) -> bool:
@@ -119,6 +132,13 @@ def study_status(workspace: Path, study: str | None) -> StudyStatus:
         ConfigurationError: if there is no such study.
     """
     folder = study_folder(workspace, study)
+    found = _status_of(folder)
+    with suppress(ConfigurationError):  # there are none, or they begin just now
+        return replace(found, replicates=_status_of(folder.with_name(folder.name + REPLICATES)))
+    return found
+
+
+def _status_of(folder: Path) -> StudyStatus:
     live = is_locked(lock_of(folder / LEDGER_NAME))
     return replace(summarise(read_study(folder)), live=live)
 

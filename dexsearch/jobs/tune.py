@@ -3,13 +3,17 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from dexsearch.errors import EnvironmentFault, Interrupted, SearchFailed, Terminated
 from dexsearch.jobs.plan import SearchPlan
+from dexsearch.jobs.replicates import Search, run_replicates
+from dexsearch.jobs.replication import Replication
 from dexsearch.jobs.status import summarise
+from dexsearch.jobs.sync import sync_command
 from dexsearch.ledger.study import StudyRecord
+from dexsearch.registry.address import shown, why_silent
 from dexsearch.search.audit import Audit, audit
 from dexsearch.wording import duration, workspace_flag
 
@@ -37,11 +41,15 @@ class TuneResult:
     stopped: str | None
     """Why the search stopped before its last trial; None if it did not."""
     next: tuple[str, ...]
+    replicates: Replication | None = None
+    """What training the best again with new seeds has shown; None where nobody asked."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--format json` prints."""
         told = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**told, "audit": self.audit.as_json(), "audit_text": str(self.audit)}
+        again = self.replicates.as_json() if self.replicates else None
+        audit_told = {"audit": self.audit.as_json(), "audit_text": str(self.audit)}
+        return {**told, **audit_told, "replicates": again}
 
     def __str__(self) -> str:
         """Return the text for people."""
@@ -52,6 +60,8 @@ class TuneResult:
         lines.append(f"registered: {', '.join(self.registered) or 'nothing'}")
         if self.pictures:
             lines.append(f"pictures: {self.pictures}")
+        if self.replicates:
+            lines.append(str(self.replicates))
         if self.stopped:
             lines.append(self.stopped)
         lines += [f"next: {command}" for command in self.next]
@@ -83,30 +93,75 @@ def run_search(
             was not over; what is complete is registered all the same.
         StudyBusy: if another process works on the study.
     """
-    from dexsearch.search.study import run_study
-
     begun = clock()
+    _tell_silence(plan, tell)
     dataset = _dataset(plan, tell, progress)
-    time_s = None if plan.time_s is None else max(0.0, plan.time_s - (clock() - begun))
-    outcome = run_study(
-        plan.space,
-        study=plan.study,
-        folder=plan.folder,
-        dataset=dataset.path,
-        dataset_digest=dataset.manifest.digest,
-        size_px=plan.size_px,
-        storage=plan.storage,
-        address=plan.address,
-        time_s=time_s,
-    )
+
+    def search(wanted: SearchPlan) -> "StudyOutcome":
+        return _search(wanted, dataset, _time_left(plan, clock() - begun))
+
+    outcome = search(plan)
     if outcome.at_once:
         raise _interruption(outcome)
     registered = _register(plan, outcome.record, dataset, tell)
+    _bring_mlflow_up(plan, tell, in_haste=outcome.interrupted is not None)
     if outcome.interrupted is not None:
         raise _interruption(outcome)
-    stopped = _out_of_time(plan, outcome)
+    stopped = _out_of_time(plan, outcome, wanted=plan.space.trials)
     _refuse_failures(outcome.record, stopped)
-    return _result(plan, outcome.record, registered, stopped)
+    result = _result(plan, outcome.record, registered, stopped)
+    if plan.replicates == 0:
+        return result
+    if stopped:
+        tell("the replicates wait until the search is over")
+        return result
+    return _with_replicates(plan, outcome.record, result, search, tell)
+
+
+def _search(plan: SearchPlan, dataset: "Dataset", time_s: float | None) -> "StudyOutcome":
+    from dexsearch.registry.flushing import flushing
+    from dexsearch.search.study import run_study
+
+    with flushing(plan.folder, plan.workspace, plan.tracking_uri):
+        return run_study(
+            plan.space,
+            study=plan.study,
+            folder=plan.folder,
+            dataset=dataset.path,
+            dataset_digest=dataset.manifest.digest,
+            size_px=plan.size_px,
+            storage=plan.storage,
+            address=plan.address,
+            time_s=time_s,
+        )
+
+
+def _tell_silence(plan: SearchPlan, tell: Tell) -> None:
+    """Say at once that MLflow does not answer; the search needs it not."""
+    reason = why_silent(plan.tracking_uri)
+    if reason is not None:
+        tell(
+            f"MLflow at {shown(str(plan.tracking_uri))} does not answer ({reason}); the search "
+            "goes on, its ledger holds everything"
+        )
+
+
+def _time_left(plan: SearchPlan, passed_s: float) -> float | None:
+    return None if plan.time_s is None else max(0.0, plan.time_s - passed_s)
+
+
+def _with_replicates(
+    plan: SearchPlan, source: StudyRecord, result: TuneResult, search: Search, tell: Tell
+) -> TuneResult:
+    """Train the best again with new seeds; add what that shows to what the search showed."""
+    outcome, replication = run_replicates(plan, source, search=search, tell=tell)
+    if not outcome.at_once:
+        _bring_mlflow_up(plan, tell, in_haste=outcome.interrupted is not None)
+    if outcome.interrupted is not None:
+        raise _interruption(outcome)
+    stopped = _out_of_time(plan, outcome, wanted=int(outcome.record.space["trials"]))
+    _refuse_failures(outcome.record, stopped)
+    return replace(result, replicates=replication, stopped=stopped)
 
 
 def _dataset(plan: SearchPlan, tell: Tell, progress: ProgressBar) -> "Dataset":
@@ -128,7 +183,6 @@ def _register(
     plan: SearchPlan, record: StudyRecord, dataset: "Dataset", tell: Tell
 ) -> "tuple[Registration, ...]":
     from dexsearch.jobs.register import register_study
-    from dexsearch.registry.mirror import sync_workspace
     from dexsearch.registry.store import keep_audit
 
     if record.ranking():
@@ -137,12 +191,20 @@ def _register(
     if record.trials:
         found = audit(record)
         keep_audit(plan.workspace, record, found.as_json(), str(found))
-    tell("bringing MLflow up to the ledgers")
-    try:
-        sync_workspace(plan.workspace, tell)
-    except EnvironmentFault as error:  # the ledgers hold everything, so nothing is lost
-        tell(f"MLflow was not brought up to date: {error}; the same command tries again")
     return versions
+
+
+def _bring_mlflow_up(plan: SearchPlan, tell: Tell, *, in_haste: bool) -> None:
+    """Show everything in MLflow; a search that was asked to stop waits for it in haste only."""
+    from dexsearch.registry.flushing import IN_HASTE_S, LONGEST_S, bring_up
+
+    tell("bringing MLflow up to the ledgers")
+    longest_s = IN_HASTE_S if in_haste else LONGEST_S
+    try:
+        bring_up(plan.workspace, plan.tracking_uri, tell=tell, longest_s=longest_s)
+    except EnvironmentFault as error:  # the ledgers hold everything, so nothing is lost
+        tell(f"MLflow was not brought up to date: {error}")
+        tell(f"next: {sync_command(plan.workspace, plan.tracking_uri)}")
 
 
 def _result(
@@ -151,6 +213,8 @@ def _result(
     registered: "tuple[Registration, ...]",
     stopped: str | None,
 ) -> TuneResult:
+    from dexsearch.jobs.register import promotions
+
     status = summarise(record)
     pictures = plan.workspace / registered[0].package / "pictures" if registered else None
     return TuneResult(
@@ -163,7 +227,10 @@ def _result(
         registered=tuple(f"{version.name}/{version.version}" for version in registered),
         pictures=str(pictures) if pictures else None,
         stopped=stopped,
-        next=(f"dexsearch {'best' if registered else 'status'}{workspace_flag(plan.workspace)}",),
+        next=(
+            f"dexsearch {'best' if registered else 'status'}{workspace_flag(plan.workspace)}",
+            *promotions(plan.workspace, registered),
+        ),
     )
 
 
@@ -183,12 +250,12 @@ def _interruption(outcome: "StudyOutcome") -> Interrupted:
     )
 
 
-def _out_of_time(plan: SearchPlan, outcome: "StudyOutcome") -> str | None:
-    """Say that the search stopped because its time was over, if that is so."""
+def _out_of_time(plan: SearchPlan, outcome: "StudyOutcome", *, wanted: int) -> str | None:
+    """Say that a search for `wanted` trials stopped because time was over, if that is so."""
     if not outcome.out_of_time or plan.time_s is None:
         return None
     record = outcome.record
-    unfinished = len(record.in_state("running")) + max(0, plan.space.trials - len(record.trials))
+    unfinished = len(record.in_state("running")) + max(0, wanted - len(record.trials))
     nothing = "" if record.ranking() else ", nothing is complete yet"
     return (
         f"stopped after {duration(plan.time_s)} as asked: {unfinished} trials unfinished"

@@ -21,6 +21,8 @@ from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import Event, read_events
 
 LEDGER_NAME = "ledger.jsonl"
+REPLICATES = ".replicates"
+"""Ends the name of a study that trains configurations of another one again, with other seeds."""
 State = Literal["running", "complete", "pruned", "failed"]
 
 
@@ -140,6 +142,8 @@ def read_studies(workspace: Path, tell: Callable[[str], None]) -> tuple[StudyRec
 def study_folder(workspace: Path, study: str | None) -> Path:
     """Return the folder of a study, by default the one whose ledger was written last.
 
+    Replicates are meant only where they are named; otherwise they stand for what they replicate.
+
     Raises:
         ConfigurationError: if there is no such study.
     """
@@ -150,7 +154,9 @@ def study_folder(workspace: Path, study: str | None) -> Path:
             f"{given} in {workspace}; there is {', '.join(names) or 'none yet'}",
             hint="dexsearch tune --space quickstart.yaml starts one",
         )
-    return workspace / "studies" / (study or names[0])
+    sources = (name.removesuffix(REPLICATES) for name in names)
+    default = next((name for name in sources if name in names), names[0])
+    return workspace / "studies" / (study or default)
 
 
 def list_studies(workspace: Path) -> tuple[str, ...]:

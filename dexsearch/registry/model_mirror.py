@@ -1,24 +1,28 @@
 """Project the registry on MLflow: registered models, their versions, aliases and files.
 
-Every version's source is its package folder, its run that of its trial. The package's files are
-also linked among that run's artifacts, where MLflow's pages show pictures and weights.
+A version is found by its generator, which two tags name, so it does not matter how MLflow
+numbers it. Usually both numbers agree. MLflow gives no number twice: after somebody deleted a
+version there, or registered one, ours gets the next number, and that is told.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from dexsearch.errors import EnvironmentFault
-from dexsearch.registry.record import Registration, Registry, TargetScores
-from dexsearch.registry.run_mirror import TRIAL_KEY, trial_key
+from dexsearch.registry.alias_mirror import sync_aliases
+from dexsearch.registry.generator_files import show_files, source_of
+from dexsearch.registry.model_text import model_text, version_text
+from dexsearch.registry.own_database import repoint_version
+from dexsearch.registry.points import milliseconds
+from dexsearch.registry.record import Registration, Registry
+from dexsearch.registry.run_mirror import KIND, TRIAL_KEY, trial_key
+from dexsearch.registry.run_store import find_runs, set_status, unique_runs
+from dexsearch.registry.tags import version_tags
 from dexsearch.registry.tracking import TrackingStore
 
-WEIGHTS_TAG, PACKAGE_TAG = "dexsearch.weights_sha256", "dexsearch.package_sha256"
+WEIGHTS_TAG, LABEL_TAG = "dexsearch.weights_sha256", "dexsearch.label"
 GENERATOR_TAGS = (WEIGHTS_TAG, TRIAL_KEY)
-"""What names a generator, whichever package it lies in."""
-FOLDER = "generator"
+"""What names a generator, whichever package it lies in and whatever number it has."""
 
 
 def sync_models(
@@ -27,164 +31,176 @@ def sync_models(
     """Bring MLflow's model registry up to ours.
 
     Args:
-        store: the open store.
+        store: the open store; it is told what somebody changed by hand.
         registry: the truth.
-        run_ids: (name, version) -> id of the run of its trial, where the store holds it.
+        run_ids: (name, version) -> id of the run of its trial, where a ledger tells of it.
 
     Raises:
-        EnvironmentFault: if MLflow numbers a version otherwise, because somebody registered or
-            deleted one there.
+        EnvironmentFault: if the store shows the registry of another workspace.
     """
     for name in registry.names:
-        _ensure_model(store, name)
+        model = _ensure_model(store, name)
         there = _versions(store, name)
+        numbers: dict[int, int] = {}
+        runs: dict[int, str] = {}
         for version in sorted(registry.versions, key=lambda v: v.version):
-            if version.name != name:
-                continue
-            run_id = run_ids.get((name, version.version))
-            if version.version not in there:
-                _create(store, registry, version, run_id)
-            else:
-                _update(store, registry, version, there[version.version], run_id)
-            if run_id is not None:
-                _show_files(store, registry.path_of(version), version, run_id)
-        _sync_aliases(store, registry, name)
+            if version.name == name:
+                known = _find(store, there, version)
+                run = _run_of(
+                    store, registry, version, known, run_ids.get((name, version.version))
+                )
+                runs[version.version] = str(run.info.run_id)
+                numbers[version.version] = _sync_version(store, registry, version, known, run)
+        sync_aliases(store, registry, model, numbers)
+        text = model_text(registry, name, runs)
+        if model.description != text:
+            store.client.update_registered_model(name, text)
 
 
-def _ensure_model(store: TrackingStore, name: str) -> None:
+def _ensure_model(store: TrackingStore, name: str) -> Any:  # noqa: ANN401
     if not store.client.search_registered_models(f"name = '{name}'"):
-        store.client.create_registered_model(
-            name,
-            tags={"dexsearch.managed": "true"},
-            description="Generators that dexsearch registered; aliases are moved by dexsearch.",
-        )
+        store.client.create_registered_model(name, tags={"dexsearch.managed": "true"})
+    return store.client.get_registered_model(name)  # searching leaves aliases out
 
 
-def _versions(store: TrackingStore, name: str) -> dict[int, Any]:
-    """Return what MLflow holds by version number."""
-    found: dict[int, Any] = {}
+def _versions(store: TrackingStore, name: str) -> list[Any]:
+    """Return what MLflow holds of a name."""
+    found: list[Any] = []
     token = None
     while True:
         page = store.client.search_model_versions(
             f"name = '{name}'", max_results=200, page_token=token
         )
-        found |= {int(v.version): v for v in page}
+        found += page
         token = page.token
         if not token:
             return found
 
 
-def _create(
-    store: TrackingStore, registry: Registry, version: Registration, run_id: str | None
-) -> None:
-    created = store.client.create_model_version(
-        version.name,
-        source=registry.path_of(version).as_uri(),
-        run_id=run_id,
-        tags=_tags(version),
-        description=_description(version),
-        await_creation_for=0,
-    )
-    if int(created.version) != version.version:
-        store.client.delete_model_version(version.name, created.version)
-        raise _numbered_otherwise(version)
+def _find(store: TrackingStore, there: list[Any], version: Registration) -> Any:  # noqa: ANN401
+    """Return what MLflow holds of a version, the newest where there are several; None if nothing.
+
+    Raises:
+        EnvironmentFault: if another generator of dexsearch has its name and number.
+    """
+    wanted, label = _generator_tags(version), _label(version)
+    mine = [v for v in there if all(v.tags.get(k) == wanted[k] for k in GENERATOR_TAGS)]
+    if mine:
+        return max(mine, key=lambda v: int(v.version))
+    for other in there:
+        told = other.tags.get(LABEL_TAG) or f"{other.name}/{other.version}"
+        if told == label and WEIGHTS_TAG in other.tags:
+            raise EnvironmentFault(
+                f"MLflow and registry.jsonl disagree about {label}: another generator of "
+                f"dexsearch has that name in MLflow (study {other.tags.get(TRIAL_KEY)!r})",
+                hint="give each workspace a store of its own; if this one only held an older "
+                "registry, delete mlflow.db, then: dexsearch sync"
+                if store.database is not None
+                else "give each workspace a server or database of its own",
+            )
+    return None
 
 
-def _update(
+def _run_of(
     store: TrackingStore,
     registry: Registry,
     version: Registration,
-    there: Any,  # noqa: ANN401
+    known: Any,  # noqa: ANN401
     run_id: str | None,
-) -> None:
-    """Follow a package that was written anew, or a workspace that was moved."""
-    wanted = _tags(version)
-    if any(there.tags.get(key) != wanted[key] for key in GENERATOR_TAGS):
-        raise _numbered_otherwise(version)
-    source = registry.path_of(version).as_uri()
-    if there.source != source or (run_id is not None and there.run_id != run_id):
-        store.repoint_version(version.name, version.version, source=source, run_id=run_id)
-    for key, value in wanted.items():
-        if there.tags.get(key) != value:
-            store.client.set_model_version_tag(version.name, str(version.version), key, value)
+) -> Any:  # noqa: ANN401
+    """Return the run of a version, with its files: that of its trial, else one of its own."""
+    if run_id is not None:
+        run = store.client.get_run(run_id)
+    else:
+        run = _earlier_run(store, version, known)
+    show_files(store, registry, version, run)
+    return run
 
 
-def _tags(version: Registration) -> dict[str, str]:
+def _earlier_run(store: TrackingStore, version: Registration, known: Any) -> Any:  # noqa: ANN401
+    """Return the run of a version whose study is gone, as MLflow has it; else make one."""
+    wanted = _generator_tags(version)
+    by_weights = f"tags.`{WEIGHTS_TAG}` = '{version.weights_sha256}'"
+    found = [
+        run
+        for run in find_runs(store, by_weights, with_deleted=True)
+        if run.data.tags.get(TRIAL_KEY) == wanted[TRIAL_KEY]
+    ]
+    if known is not None and known.run_id and not found:
+        found = find_runs(store, f"attributes.run_id = '{known.run_id}'", with_deleted=True)
+    runs = unique_runs(store, found, lambda _: _label(version))
+    run = runs.get(_label(version)) or store.client.create_run(
+        store.experiment_id,
+        start_time=milliseconds(version.time),
+        tags={KIND: "generator", **wanted},
+        run_name=_label(version).replace("/", "-"),
+    )
+    if run.data.tags.get(KIND) == "generator":  # the run of a trial keeps the status of its trial
+        set_status(store, run, "FINISHED", version.time)
+    return run
+
+
+def _sync_version(
+    store: TrackingStore,
+    registry: Registry,
+    version: Registration,
+    known: Any,  # noqa: ANN401
+    run: Any,  # noqa: ANN401
+) -> int:
+    """Bring one version up to the registry and return the number that MLflow gave it."""
+    source, run_id = source_of(store, registry, version, run), str(run.info.run_id)
+    text = version_text(registry, version, run_id)
+    lost = known is not None and store.database is None and known.run_id != run_id
+    if known is None or lost:  # where no API points a version to another run
+        known = store.client.create_model_version(
+            version.name, source=source, run_id=run_id, tags=_generator_tags(version),
+            description=text, await_creation_for=0,
+        )  # fmt: skip
+        _tell_other_number(store, version, int(known.version))
+    elif store.database is not None and (known.source != source or known.run_id != run_id):
+        repoint_version(
+            store.database, version.name, int(known.version), source=source, run_id=run_id
+        )
+    if known.description != text:
+        store.client.update_model_version(version.name, str(known.version), text)
+    for key, value in _tags(registry, version).items():
+        if known.tags.get(key, "") != value:
+            store.client.set_model_version_tag(version.name, str(known.version), key, value)
+    return int(known.version)
+
+
+def _tell_other_number(store: TrackingStore, version: Registration, number: int) -> None:
+    if number != version.version:
+        store.tell(
+            f"{_label(version)} is version {number} in MLflow, because a version was deleted or "
+            "registered there by hand and MLflow gives no number twice"
+        )
+
+
+def _tags(registry: Registry, version: Registration) -> dict[str, str]:
+    """Return every tag of a version; what `best` reads there has our number, not MLflow's."""
     scores = {
         key: f"{value:.4f}"
         for key in ("val_ssim", "val_ssim_bone", "val_ssim_tissue")
         if (value := getattr(version, key)) is not None
     }
     return {
-        WEIGHTS_TAG: version.weights_sha256,
-        TRIAL_KEY: trial_key(version.study, version.trial),
+        **_generator_tags(version),
         "dexsearch.sha256": version.sha256,
         "dexsearch.dataset_digest": version.dataset,
         "dexsearch.metric_definition": str(version.metric),
         **scores,
+        **version_tags(registry, version),
     }
 
 
-def _description(version: Registration) -> str:
-    """Return a table of scores beside what doing nothing scores."""
-    lines = [
-        f"Study {version.study!r}, trial {version.trial}, {version.epochs} epochs. "
-        "Masked SSIM on validation subjects:",
-        "",
-        "| | bone | tissue |",
-        "|---|---|---|",
-    ]
-    own: TargetScores = {
-        target: score
-        for target, score in (("bone", version.val_ssim_bone), ("tissue", version.val_ssim_tissue))
-        if score is not None
+def _generator_tags(version: Registration) -> dict[str, str]:
+    return {
+        WEIGHTS_TAG: version.weights_sha256,
+        TRIAL_KEY: trial_key(version.study, version.trial),
+        LABEL_TAG: _label(version),
     }
-    for name, scores in {"this generator": own, **version.baselines}.items():
-        cells = [scores.get(target) for target in ("bone", "tissue")]
-        told = ["-" if value is None else f"{value:.4f}" for value in cells]
-        lines.append(f"| {name} | {' | '.join(told)} |")
-    return "\n".join([*lines, "", "Research software, not for diagnosis."])
 
 
-def _show_files(store: TrackingStore, package: Path, version: Registration, run_id: str) -> None:
-    """Link a package's files among its run's artifacts, once."""
-    run: Any = store.client.get_run(run_id)
-    label = f"{version.name}/{version.version}"
-    target = store.artifacts / run_id / "artifacts" / FOLDER
-    shown = run.data.tags.get(PACKAGE_TAG) == version.sha256 and target.is_dir()
-    if shown or not package.is_dir():
-        return
-    shutil.rmtree(target, ignore_errors=True)
-    for file in sorted(path for path in package.rglob("*") if path.is_file()):
-        link = target / file.relative_to(package)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        _link(file, link)
-    store.client.set_tag(run_id, "dexsearch.registered", label)
-    store.client.set_tag(run_id, PACKAGE_TAG, version.sha256)
-
-
-def _link(file: Path, link: Path) -> None:
-    """Give a file a second name; copy it where the file system has no hard links."""
-    try:
-        os.link(file, link)
-    except OSError:
-        shutil.copyfile(file, link)
-
-
-def _sync_aliases(store: TrackingStore, registry: Registry, name: str) -> None:
-    """Point our aliases where the registry has them; those that people made in MLflow stay."""
-    there = {
-        alias: int(number)
-        for alias, number in store.client.get_registered_model(name).aliases.items()
-    }
-    for (owner, alias), version in registry.aliases.items():
-        if owner == name and there.get(alias) != version:
-            store.client.set_registered_model_alias(name, alias, str(version))
-
-
-def _numbered_otherwise(version: Registration) -> EnvironmentFault:
-    return EnvironmentFault(
-        f"MLflow and registry.jsonl disagree about {version.name}/{version.version}: a version "
-        "was registered or deleted in MLflow by hand",
-        hint="delete mlflow.db and run the same dexsearch tune again, which rebuilds it",
-    )
+def _label(version: Registration) -> str:
+    return f"{version.name}/{version.version}"

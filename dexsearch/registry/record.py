@@ -6,6 +6,9 @@ The log is the truth and MLflow a projection of it. Its events:
                  means that its package was written anew
     alias        `alias` of `name` points to `version` from now on; null removes it
     audit        what a search had learned about its pruning when it ended; the newest one counts
+    look         the hold-out is about to be opened to compare two generators
+    evidence     what that look showed
+    replicated   a configuration was trained again with other seeds; the newest one counts
 
 Standard library only, so that listing generators is instant.
 """
@@ -14,83 +17,44 @@ import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from dexsearch.errors import ConfigurationError, DataError, NotRegistered
 from dexsearch.ledger.log import Event, read_events
-from dexsearch.ledger.study import StudyRecord, TrialRecord
+from dexsearch.registry.entries import (
+    AliasMove,
+    Evidence,
+    Look,
+    Registration,
+    ReplicatedTrial,
+    StudyAudit,
+    TargetScores,
+)
+
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "LOG_NAME",
+    "PREVIOUS",
+    "AliasMove",
+    "Evidence",
+    "Look",
+    "Registration",
+    "Registry",
+    "ReplicatedTrial",
+    "StudyAudit",
+    "TargetScores",
+    "read_registry",
+    "registry_from_events",
+]
 
 LOG_NAME = "registry.jsonl"
 CHAMPION = "champion"
-TargetScores = dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """One registered generator; scores are those of its weights on validation subjects."""
-
-    name: str
-    version: int
-    task: str
-    study: str
-    trial: int
-    dataset: str
-    """Digest of the dataset."""
-    metric: int
-    """Number of the metric definition."""
-    val_ssim: float
-    """Mean masked SSIM over the generator's targets at the final epoch."""
-    val_ssim_bone: float | None
-    val_ssim_tissue: float | None
-    baselines: dict[str, TargetScores]
-    params: dict[str, Any]
-    epochs: int
-    n_parameters: int
-    package: str
-    """Folder of the generator package, relative to the workspace."""
-    weights_sha256: str
-    sha256: str
-    """Of the package's manifest, which holds the hash of every other file."""
-    time: float
-    """When it was registered, in seconds since 1970."""
-
-    @property
-    def group(self) -> tuple[str, str, int]:
-        """Task, dataset and metric definition: scores are comparable within, never across."""
-        return (self.task, self.dataset, self.metric)
-
-    def is_of(self, study: StudyRecord, trial: TrialRecord) -> bool:
-        """Return whether this is the generator of that very trial.
-
-        A study that was deleted and begun anew has the name and the numbers of the old one, so
-        parameters and final score decide: two trainings agree in every digit only if their
-        weights do.
-        """
-        mine = (self.study, self.trial, self.dataset, self.metric, self.epochs, self.params)
-        return mine == (
-            study.name, trial.number, study.dataset_digest, study.metric, trial.last_epoch,
-            trial.params,
-        ) and self.val_ssim == trial.last_record.get("val_ssim")  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class StudyAudit:
-    """Was the pruning of a study right? As it stood when a search of it ended."""
-
-    study: str
-    begun: float
-    """When the study began: another one under its name has an audit of its own."""
-    dataset: str
-    metric: int
-    n_ended: int
-    """Trials that had ended."""
-    audit: dict[str, Any]
-    """What `status --format json` shows as `audit`."""
-    text: str
-    time: float
-    """When it was written, in seconds since 1970."""
+CHALLENGER = "challenger"
+PREVIOUS = "previous-champion"
+Entry = TypeVar("Entry", Registration, StudyAudit, Look, Evidence, AliasMove, ReplicatedTrial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +68,16 @@ class Registry:
     """(name, alias) -> version."""
     audits: tuple[StudyAudit, ...] = ()
     """Of every search, in the order in which they ended."""
+    moves: tuple[AliasMove, ...] = ()
+    """Of every alias, in order."""
+    looks: tuple[Look, ...] = ()
+    """At the hold-outs, in order."""
+    evidence: tuple[Evidence, ...] = ()
+    """What the looks showed, in order."""
+    replicated: tuple[ReplicatedTrial, ...] = ()
+    """Configurations that were trained again, in order; the newest of a trial counts."""
+    happened: tuple[AliasMove | Look, ...] = ()
+    """Moves and looks together, in the order of the log: two may share a millisecond."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -212,27 +186,73 @@ def read_registry(workspace: Path) -> Registry:
 
 
 def registry_from_events(events: Iterable[Event], workspace: Path) -> Registry:
-    """Fold the events of a log."""
-    known = [field.name for field in fields(Registration)]
-    told = [field.name for field in fields(StudyAudit)]
-    versions: dict[tuple[str, int], Registration] = {}
-    aliases: dict[tuple[str, str], int] = {}
-    audits: list[StudyAudit] = []
+    """Fold the events of a log; events of other kinds, of a later version, are passed over.
+
+    Raises:
+        DataError: if an event lacks a key.
+    """
+    folded = _Folded()
     for event in events:
         try:
-            match event["event"]:
-                case "registered":
-                    version = Registration(**{key: event[key] for key in known})
-                    versions[version.name, version.version] = version
-                case "alias":
-                    aliases.pop((event["name"], event["alias"]), None)
-                    if event["version"] is not None:
-                        aliases[event["name"], event["alias"]] = event["version"]
-                case "audit":
-                    audits.append(StudyAudit(**{key: event[key] for key in told}))
+            folded.add(event)
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"{workspace / LOG_NAME}: an event cannot be read: {error!r}",
                 hint="put the file back from a copy, or delete that line",
             ) from None
-    return Registry(workspace, tuple(versions.values()), aliases, tuple(audits))
+    return folded.registry(workspace)
+
+
+@dataclass(slots=True)
+class _Folded:
+    """A registry while its events are read."""
+
+    versions: dict[tuple[str, int], Registration] = field(default_factory=dict)
+    aliases: dict[tuple[str, str], int] = field(default_factory=dict)
+    audits: list[StudyAudit] = field(default_factory=list)
+    moves: list[AliasMove] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    replicated: list[ReplicatedTrial] = field(default_factory=list)
+    happened: list[AliasMove | Look] = field(default_factory=list)
+
+    def add(self, event: Event) -> None:
+        match event["event"]:
+            case "registered":
+                version = _entry(Registration, event)
+                self.versions[version.name, version.version] = version
+            case "alias":
+                move = _entry(AliasMove, {"reason": "", **event})
+                self.moves.append(move)
+                self.happened.append(move)
+                self.aliases.pop((move.name, move.alias), None)
+                if move.version is not None:
+                    self.aliases[move.name, move.alias] = move.version
+            case "audit":
+                self.audits.append(_entry(StudyAudit, event))
+            case "look":
+                look = _entry(Look, event)
+                self.looks.append(look)
+                self.happened.append(look)
+            case "evidence":
+                self.evidence.append(_entry(Evidence, event))
+            case "replicated":
+                self.replicated.append(_entry(ReplicatedTrial, event))
+
+    def registry(self, workspace: Path) -> Registry:
+        return Registry(
+            workspace,
+            tuple(self.versions.values()),
+            self.aliases,
+            audits=tuple(self.audits),
+            moves=tuple(self.moves),
+            looks=tuple(self.looks),
+            evidence=tuple(self.evidence),
+            replicated=tuple(self.replicated),
+            happened=tuple(self.happened),
+        )
+
+
+def _entry(kind: type[Entry], event: Event) -> Entry:
+    """Build an entry from the keys of an event that it knows; TypeError where one is missing."""
+    return kind(**{f.name: event[f.name] for f in fields(kind) if f.name in event})

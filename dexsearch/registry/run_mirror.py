@@ -2,7 +2,8 @@
 
 Runs are found by their tags, and everything sent has a time that follows from the ledger, so
 sending it again changes nothing. A study that was deleted and begun anew under its name gets
-runs of its own; those of the old one stay as they were.
+runs of its own; those of the old one stay as they were. Runs that somebody deleted in MLflow are
+restored; those that a slow server made twice, because its first answer was lost, become one.
 
     ledger      MLflow
     complete    FINISHED
@@ -12,13 +13,14 @@ runs of its own; those of the old one stay as they were.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
 from dexsearch.registry.audit_mirror import send_audits
-from dexsearch.registry.points import Point, best_epoch, best_so_far, epoch_points, milliseconds
-from dexsearch.registry.record import StudyAudit
+from dexsearch.registry.points import best_epoch, best_so_far, epoch_points, milliseconds
+from dexsearch.registry.record import Registry
+from dexsearch.registry.run_store import find_runs, flat, send, set_status, storable, unique_runs
 from dexsearch.registry.tracking import TrackingStore
 
 STATUS: dict[State, str] = {
@@ -28,9 +30,8 @@ STATUS: dict[State, str] = {
     "running": "RUNNING",
 }
 BEGUN = "dexsearch.study_begun"
-TRIAL_KEY, PARENT, LOGGED = "dexsearch.trial_key", "mlflow.parentRunId", "dexsearch.points_logged"
-LARGEST_BATCH = 800
-LONGEST_TAG = 5000
+TRIAL_KEY, PARENT = "dexsearch.trial_key", "mlflow.parentRunId"
+KIND, STUDY, WORKSPACE = "dexsearch.kind", "dexsearch.study", "dexsearch.workspace"
 LONGEST_DIGEST = 36
 
 
@@ -40,65 +41,109 @@ def trial_key(study: str, trial: int) -> str:
 
 
 def sync_runs(
-    store: TrackingStore, study: StudyRecord, audits: Sequence[StudyAudit] = ()
+    store: TrackingStore,
+    study: StudyRecord,
+    registry: Registry | None = None,
+    *,
+    beat: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
     """Bring the runs of a study up to its ledger; return trial key -> run id.
 
     Args:
         store: MLflow.
         study: what its ledger says.
-        audits: of any studies, in the order in which they were written.
+        registry: tells the study's audits and replicates; None leaves those as they are.
+        beat: is called after each trial.
     """
-    mine = [a for a in audits if (a.study, a.begun) == (study.name, study.begun)]
-    parent = _sync_parent(store, study, mine)
-    children = {
-        run.data.tags.get(TRIAL_KEY): run
-        for run in _search(store, f"tags.`{PARENT}` = '{parent.info.run_id}'")
-    }
+    known = find_runs(store, f"tags.`{BEGUN}` = '{_begun(study)}'", with_deleted=True)
+    mine = [run for run in known if run.data.tags.get(STUDY) == study.name]
+    parents = [run for run in mine if run.data.tags.get(KIND) == "study"]
+    parent = _sync_parent(store, study, unique_runs(store, parents, lambda _: study.name))
+    beat()
+    if registry is not None:
+        send_audits(store, parent, _audits(registry, study))
+    parent_id = str(parent.info.run_id)
+    earlier = find_runs(store, f"tags.`{PARENT}` = '{parent_id}'", with_deleted=True)
+    children = {run.info.run_id: run for run in (*mine, *earlier) if TRIAL_KEY in run.data.tags}
+    runs = unique_runs(store, list(children.values()), lambda run: run.data.tags[TRIAL_KEY])
+    told = {} if registry is None else _replicates(registry, study)
     ids = {}
     for trial in study.trials:
         key = trial_key(study.name, trial.number)
-        ids[key] = _sync_trial(store, study, trial, parent.info.run_id, children.get(key))
+        tags = {PARENT: parent_id, **_trial_tags(study, trial), **told.get(trial.number, {})}
+        ids[key] = _sync_trial(store, study, trial, tags, runs.get(key))
+        beat()
+    _set_parent_status(store, study, parent)
     return ids
 
 
-def _sync_parent(store: TrackingStore, study: StudyRecord, audits: list[StudyAudit]) -> Any:  # noqa: ANN401
-    begun = _begun(study)
-    known = _search(store, "tags.`dexsearch.kind` = 'study'")
-    named = [run for run in known if run.data.tags.get("dexsearch.study") == study.name]
-    for other in named:
-        if other.data.tags.get(BEGUN) != begun and other.info.status == "RUNNING":
-            _end(store, other, "KILLED", None)
-    found = [run for run in named if run.data.tags.get(BEGUN) == begun]
-    run = found[0] if found else store.client.create_run(
-        store.experiment_id,
-        start_time=milliseconds(study.begun),
-        tags={"dexsearch.kind": "study", "dexsearch.study": study.name, BEGUN: begun},
-        run_name=study.name,
-    )  # fmt: skip
+def _sync_parent(store: TrackingStore, study: StudyRecord, known: dict[str, Any]) -> Any:  # noqa: ANN401
     ranking = study.ranking()
     tags = {
+        KIND: "study",
+        STUDY: study.name,
+        WORKSPACE: str(store.workspace.absolute()),
         "dexsearch.task": study.task,
         "dexsearch.space": json.dumps(study.space, sort_keys=True),
         "dexsearch.trials": ", ".join(f"{len(study.in_state(s))} {s}" for s in STATUS),
         "dexsearch.best_trial": str(ranking[0].number) if ranking else "none",
         **_identity_tags(study),
     }
+    run = known.get(study.name)
+    if run is None:
+        _end_those_begun_before(store, study)
+        run = store.client.create_run(
+            store.experiment_id,
+            start_time=milliseconds(study.begun),
+            tags={key: tags[key] for key in (KIND, STUDY, WORKSPACE, BEGUN)},
+            run_name=study.name,
+        )
     params = {"task": study.task, "objective": study.objective}
-    _send(store, run, tags=tags, params=params, points=best_so_far(study))
-    send_audits(store, run, audits)
+    send(store, run, tags=tags, params=params, points=best_so_far(study))
     _describe_dataset(store, run, study)
+    return run
+
+
+def _set_parent_status(store: TrackingStore, study: StudyRecord, parent: Any) -> None:  # noqa: ANN401
     ends = [trial.ended for trial in study.trials if trial.ended]
     unfinished = not ends or study.in_state("running")
-    _end(store, run, "RUNNING" if unfinished else "FINISHED", max(ends, default=None))
-    return run
+    set_status(store, parent, "RUNNING" if unfinished else "FINISHED", max(ends, default=None))
+
+
+def _end_those_begun_before(store: TrackingStore, study: StudyRecord) -> None:
+    """End the run of a study of this workspace that was deleted and begun anew under its name.
+
+    On a shared store the studies of another workspace may have the same name.
+    """
+    for other in find_runs(store, f"tags.`{KIND}` = 'study'"):
+        tags = other.data.tags
+        ours = store.database is not None or tags.get(WORKSPACE) == str(store.workspace.absolute())
+        if ours and tags.get(STUDY) == study.name and other.info.status == "RUNNING":
+            set_status(store, other, "KILLED", None)
+
+
+def _audits(registry: Registry, study: StudyRecord) -> list[Any]:
+    return [a for a in registry.audits if (a.study, a.begun) == (study.name, study.begun)]
+
+
+def _replicates(registry: Registry, study: StudyRecord) -> dict[int, dict[str, str]]:
+    """Return what training again with other seeds has shown, as tags by trial."""
+    return {
+        one.trial: {
+            "dexsearch.replicates": f"{one.mean:.4f}"
+            + ("" if one.low is None or one.high is None else f" [{one.low:.4f}, {one.high:.4f}]")
+            + f" over {len(one.seeds)} seeds"
+        }
+        for one in registry.replicated
+        if (one.study, one.begun) == (study.name, study.begun)
+    }
 
 
 def _sync_trial(
     store: TrackingStore,
     study: StudyRecord,
     trial: TrialRecord,
-    parent_id: str,
+    tags: dict[str, str],
     run: Any,  # noqa: ANN401
 ) -> str:
     """Bring one trial's run up to the ledger and return its id."""
@@ -106,14 +151,13 @@ def _sync_trial(
         run = store.client.create_run(
             store.experiment_id,
             start_time=milliseconds(trial.started),
-            tags={TRIAL_KEY: trial_key(study.name, trial.number), PARENT: parent_id},
+            tags={key: storable(value) for key, value in tags.items()},
             run_name=f"{study.name}-{trial.number:04d}",
         )
-    tags = {**_trial_tags(study, trial), **_identity_tags(study)}
-    params = {**_flat(trial.config), **{k: str(v) for k, v in trial.params.items()}}
-    _send(store, run, tags=tags, params=params, points=epoch_points(trial))
+    params = {**flat(trial.config), **{k: str(v) for k, v in trial.params.items()}}
+    send(store, run, tags=tags, params=params, points=epoch_points(trial))
     _describe_dataset(store, run, study)
-    _end(store, run, STATUS[trial.state], trial.ended)
+    set_status(store, run, STATUS[trial.state], trial.ended)
     return str(run.info.run_id)
 
 
@@ -125,12 +169,14 @@ def _trial_tags(study: StudyRecord, trial: TrialRecord) -> dict[str, str]:
         "dexsearch.best_epoch": best_epoch(trial, study.objective),
     }
     return {
-        "dexsearch.study": study.name,
+        TRIAL_KEY: trial_key(study.name, trial.number),
+        STUDY: study.name,
         "dexsearch.trial": str(trial.number),
         "dexsearch.state": trial.state.upper(),
         "dexsearch.immune": str(trial.immune).lower(),
         "dexsearch.enqueued": str(trial.enqueued).lower(),
         **{key: str(value) for key, value in optional.items() if value is not None},
+        **_identity_tags(study),
     }
 
 
@@ -147,31 +193,6 @@ def _begun(study: StudyRecord) -> str:
     return f"{study.begun:.3f}"
 
 
-def _send(
-    store: TrackingStore,
-    run: Any,  # noqa: ANN401
-    *,
-    tags: Mapping[str, str],
-    params: Mapping[str, str],
-    points: list[Point],
-) -> None:
-    """Send what a run lacks. The count of points goes last, so that a crash only repeats some."""
-    from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
-
-    logged = int(run.data.tags.get(LOGGED, 0))
-    news = [Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points[logged:]]
-    cut = {key: value[:LONGEST_TAG] for key, value in {**tags, LOGGED: str(len(points))}.items()}
-    changed = [RunTag(k, v) for k, v in cut.items() if run.data.tags.get(k) != v]
-    missing = [Param(k, v) for k, v in params.items() if k not in run.data.params]
-    while len(news) > LARGEST_BATCH:
-        store.client.log_batch(run.info.run_id, metrics=news[:LARGEST_BATCH], synchronous=True)
-        news = news[LARGEST_BATCH:]
-    if news or changed or missing:
-        store.client.log_batch(
-            run.info.run_id, metrics=news, params=missing, tags=changed, synchronous=True
-        )
-
-
 def _describe_dataset(store: TrackingStore, run: Any, study: StudyRecord) -> None:  # noqa: ANN401
     """Attach the dataset as an input, unless it is."""
     from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415
@@ -183,37 +204,3 @@ def _describe_dataset(store: TrackingStore, run: Any, study: StudyRecord) -> Non
     dataset = Dataset(name, study.dataset_digest[:LONGEST_DIGEST], "local", source)
     context = InputTag("mlflow.data.context", "training and validation")
     store.client.log_inputs(run.info.run_id, datasets=[DatasetInput(dataset, [context])])
-
-
-def _end(store: TrackingStore, run: Any, status: str, ended: float | None) -> None:  # noqa: ANN401
-    if run.info.status == status:
-        return
-    if status == "RUNNING":
-        store.client.update_run(run.info.run_id, status=status)
-    else:
-        end_time = None if ended is None else milliseconds(ended)
-        store.client.set_terminated(run.info.run_id, status=status, end_time=end_time)
-
-
-def _search(store: TrackingStore, filter_string: str) -> list[Any]:
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = store.client.search_runs(
-            [store.experiment_id], filter_string, max_results=1000, page_token=token
-        )
-        runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested values by dotted key."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = str(value)
-    return flat

@@ -10,7 +10,9 @@ from dexsearch.errors import StudyBusy
 from dexsearch.inference.package import WEIGHTS, Package, copy_package, open_package
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import StudyRecord
+from dexsearch.registry.challenger import find_challenger
 from dexsearch.registry.record import (
+    CHALLENGER,
     CHAMPION,
     LOG_NAME,
     Registration,
@@ -36,13 +38,16 @@ def package_folder(workspace: Path, content_hash: str) -> Path:
 def register(workspace: Path, packages: Sequence[Package]) -> tuple[Registration, ...]:
     """Register packages that lie in the workspace, best first; doing it again changes nothing.
 
-    The best of each name becomes its champion, unless the name has one.
+    The best of each name becomes its champion, unless the name has one; the best newcomer that
+    scores above the champion on validation becomes its challenger.
 
     Raises:
         StudyBusy: if another process writes the registry for longer than half a minute.
+        EnvironmentFault: if the disk is full; what is written by then stays true, and the same
+            call completes it.
     """
     done: list[Registration] = []
-    with _open_log(workspace) as log:
+    with open_log(workspace) as log:
         registry = registry_from_events(log.events_at_opening, workspace)
         for package in packages:
             known = find_registered(
@@ -59,7 +64,25 @@ def register(workspace: Path, packages: Sequence[Package]) -> tuple[Registration
                 log.append({"event": "alias", **move, "reason": "the name had no champion"})
                 registry.aliases[known.name, CHAMPION] = known.version
             done.append(known)
+        for name in dict.fromkeys(version.name for version in done):
+            _challenge(log, registry, name, [v.version for v in done if v.name == name])
     return tuple(done)
+
+
+def _challenge(log: EventLog, registry: Registry, name: str, newcomers: list[int]) -> None:
+    """Point `challenger` to the best newcomer of a name, if it scores above the champion."""
+    challenger = find_challenger(registry, name, newcomers)
+    if challenger is not None:
+        log.append(
+            {
+                "event": "alias",
+                "name": name,
+                "alias": CHALLENGER,
+                "version": challenger.version,
+                "previous": registry.aliases.get((name, CHALLENGER)),
+                "reason": "it scores above the champion on validation subjects",
+            }
+        )
 
 
 def keep_audit(workspace: Path, study: StudyRecord, audit: dict[str, Any], text: str) -> None:
@@ -83,7 +106,7 @@ def keep_audit(workspace: Path, study: StudyRecord, audit: dict[str, Any], text:
         "audit": audit,
         "text": text,
     }
-    with _open_log(workspace) as log:
+    with open_log(workspace) as log:
         known = registry_from_events(log.events_at_opening, workspace).audits
         mine = [a for a in known if (a.study, a.begun) == (study.name, study.begun)]
         if not mine or {**asdict(mine[-1]), **event} != asdict(mine[-1]):
@@ -149,6 +172,14 @@ def _append(
         weights_sha256=package.files[WEIGHTS],
         sha256=package.sha256,
         time=time.time(),
+        head=card.head,
+        scores=card.scores,
+        intervals=card.intervals,
+        n_subjects=card.n_subjects,
+        size_bytes=package.weights.stat().st_size,
+        latency=card.latency,
+        seed=card.trial_config.get("seed"),
+        git_commit=card.git_commit,
     )
     event = {key: value for key, value in asdict(version).items() if key != "time"}
     stamped = log.append({"event": "registered", **event})
@@ -162,8 +193,14 @@ def _with(registry: Registry, version: Registration) -> Registry:
     return replace(registry, versions=(*others, version))
 
 
-def _open_log(workspace: Path) -> EventLog:
-    """Open the registry's log, waiting a little for another search that registers now."""
+def open_log(workspace: Path) -> EventLog:
+    """Open the registry's log, waiting half a minute for another process that writes it.
+
+    Whoever holds it is alone: what `events_at_opening` says stays true until it is closed.
+
+    Raises:
+        StudyBusy: if another process writes the registry for longer than that.
+    """
     give_up = time.monotonic() + PATIENCE_S
     while True:
         try:

@@ -50,7 +50,8 @@ def refuse_changed(record: StudyRecord, request: StudyRequest) -> None:
     """Check that a study would go on as the search that it is.
 
     More or fewer trials, other resources and another number of registrations are welcome; what
-    would mix two searches in one study is not.
+    would mix two searches in one study is not. Where every trial is enqueued nothing is proposed,
+    so the enqueued configurations that have not begun may change, as their number may.
 
     Raises:
         ConfigurationError: with the differences, and a new name as the hint.
@@ -76,6 +77,9 @@ def _differences(record: StudyRecord, request: StudyRequest) -> Iterator[str]:
         return
     old = before.model_dump(mode="json", by_alias=True)
     new = request.space.model_dump(mode="json", by_alias=True)
+    if all(space.trials <= len(space.enqueue) for space in (before, request.space)):
+        for space in (old, new):
+            space["enqueue"] = space["enqueue"][: len(record.trials)]
     old_values, new_values = (
         dict(_flat({key: space[key] for key in _MUST_STAY})) for space in (old, new)
     )

@@ -1,10 +1,10 @@
 """What a search runs on, for the ledger: processor and GPUs, never the host's name."""
 
 import os
-import platform
 import subprocess
-from pathlib import Path
 from typing import Any
+
+from dexsearch.training.arithmetic import processor_name
 
 
 def this_machine() -> dict[str, Any]:
@@ -12,16 +12,7 @@ def this_machine() -> dict[str, Any]:
 
     GPUs are asked for through `nvidia-smi`, because asking torch would take memory of each.
     """
-    return {"processor": _processor(), "cpus": os.cpu_count() or 1, "gpus": _gpus()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return {"processor": processor_name(), "cpus": os.cpu_count() or 1, "gpus": _gpus()}
 
 
 def _gpus() -> list[str]:

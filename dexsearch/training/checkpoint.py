@@ -28,6 +28,7 @@ from torch import Tensor
 
 from dexsearch.config.trial import TrialConfig
 from dexsearch.durable import flush_folder, partial_beside, remove_orphans, write_durably
+from dexsearch.training.arithmetic import Arithmetic
 from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.record import EpochRecord
@@ -54,6 +55,10 @@ class RunState:
 
     metric: int = METRIC_DEFINITION
 
+    trained_with: tuple[Arithmetic, ...] = ()
+    """What the epochs were computed with, in order; several where the run was continued
+    elsewhere, none in checkpoints of earlier versions."""
+
     epochs: int | None = None
     """Length of the whole run where its steps depend on it (see schedule.py), else None."""
 
@@ -73,6 +78,7 @@ class RunState:
             "metric": self.metric,
             "step": self.step,
             "epochs": self.epochs,
+            "trained_with": [arithmetic.as_dict() for arithmetic in self.trained_with],
             "curve": [record.as_dict() for record in self.curve],
         }
 
@@ -89,6 +95,7 @@ class RunState:
             curve=tuple(EpochRecord.from_dict(record) for record in values["curve"]),
             metric=int(values["metric"]),
             epochs=values.get("epochs"),
+            trained_with=tuple(map(Arithmetic.from_dict, values.get("trained_with", ()))),
         )
 
 

@@ -23,6 +23,7 @@ from dexsearch.models.fit import fits
 from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import pad_images
 from dexsearch.training.affine import start_from_affine
+from dexsearch.training.arithmetic import Arithmetic, arithmetic_here
 from dexsearch.training.augmentation import FreshExposures, StoredInputs, TrainingInputs
 from dexsearch.training.checkpoint import (
     Checkpoint,
@@ -35,6 +36,7 @@ from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.networks import Networks
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.out_of_memory import TrainingOutOfMemory, naming_memory
+from dexsearch.training.precision import Precision
 from dexsearch.training.quality import QualityScorer
 from dexsearch.training.record import EpochRecord, TrainingDiverged
 from dexsearch.training.restore import restore_networks, tensors_of
@@ -54,6 +56,7 @@ def train(
     device: torch.device,
     checkpoints: Path | None = None,
     checkpoint_every_s: float = 10.0,
+    precision: Precision | None = None,
 ) -> Iterator[EpochRecord]:
     """Train one configuration and yield a record after every epoch.
 
@@ -65,6 +68,7 @@ def train(
         checkpoints: folder to continue from and to write to; None writes nothing.
         checkpoint_every_s: least time between two checkpoints; the final epoch always gets one,
             written before its record is yielded.
+        precision: of the networks; None: the fastest one of the device.
 
     Raises:
         ValueError: at once, if the networks do not fit the images, the targets differ from the
@@ -89,7 +93,7 @@ def train(
     torch.backends.cudnn.benchmark = False
     checkpoint = None if checkpoints is None else newest_valid_checkpoint(checkpoints)
     with naming_memory(0, "setting up the run"):
-        run = _Run(config, data, device, epochs)
+        run = _Run(config, data, device, epochs, precision)
         if checkpoint is not None:
             run.continue_from(checkpoint)
     return _records(run, epochs, checkpoints, checkpoint_every_s)
@@ -114,7 +118,12 @@ class _Run:
     """Networks, images and curve of one run."""
 
     def __init__(
-        self, config: TrialConfig, data: TrainingData, device: torch.device, epochs: int
+        self,
+        config: TrialConfig,
+        data: TrainingData,
+        device: torch.device,
+        epochs: int,
+        precision: Precision | None,
     ) -> None:
         self.config = config
         self.epochs = epochs
@@ -128,7 +137,9 @@ class _Run:
             data_ranges=data.data_ranges,
         )
         depth = config.generator.depth
-        self.networks = Networks(config, device=device)
+        self.networks = Networks(config, device=device, precision=precision)
+        here = arithmetic_here(device, self.networks.precision)
+        self.trained_with: tuple[Arithmetic, ...] = (here,)
         head = build_head(config.task, self.normalization, data.inversion)
         quality = QualityScorer(data.validation, targets=data.targets, pixel_mm=data.pixel_mm)
         self.validator = Validator(
@@ -179,6 +190,10 @@ class _Run:
                 "choose another folder for checkpoints"
             )
         restore_networks(self.networks, checkpoint)
+        if state.trained_with[-1:] == self.trained_with or not state.trained_with:
+            self.trained_with = state.trained_with  # of old checkpoints it stays unknown
+        else:
+            self.trained_with = (*state.trained_with, *self.trained_with)
         # A shorter run's final epoch is none any more: its quality goes, as if never interrupted.
         # Asked for fewer epochs than are stored, the last of them has none: its generator is gone.
         self.curve = [
@@ -194,6 +209,7 @@ class _Run:
             self.digest,
             self.networks.step,
             tuple(self.curve),
+            trained_with=self.trained_with,
             epochs=length_that_matters(self.config.optimizer, self.epochs),
         )
 

@@ -19,7 +19,7 @@ from dexsearch.models.layout import weights_channels_last
 from dexsearch.models.losses import Adversarial, adversarial_loss, discriminator_loss, l1_loss
 from dexsearch.training.metrics import ssim_map
 from dexsearch.training.moving_average import MovingAverage
-from dexsearch.training.precision import fastest_precision
+from dexsearch.training.precision import Precision, fastest_precision
 
 _BETA2 = 0.999
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -37,13 +37,16 @@ class Adversary:
 class Networks:
     """The state of one training run; all of it is in a checkpoint."""
 
-    def __init__(self, config: TrialConfig, *, device: torch.device) -> None:
+    def __init__(
+        self, config: TrialConfig, *, device: torch.device, precision: Precision | None = None
+    ) -> None:
+        """Build the networks; without `precision` they run in the fastest one of the device."""
         rng = torch.Generator().manual_seed(config.seed % 2**63)
         n_targets = len(config.task.predicted)
         self.l1_weight = config.loss.l1_weight
         self.ssim_weight = config.loss.ssim_weight
         self.optimizer = config.optimizer
-        self.precision = fastest_precision(device)
+        self.precision = precision or fastest_precision(device)
         generator = build_generator(config.generator, n_targets=n_targets, rng=rng)
         self.generator: Generator = _on_device(generator, device)
         self.generator_adam = _adam(self.generator, config.optimizer.beta1)

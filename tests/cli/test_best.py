@@ -13,7 +13,8 @@ from dexsearch.registry.store import keep_audit, package_folder, register
 KEYS = [
     "rank", "name", "version", "aliases", "task", "study", "trial", "dataset", "metric",
     "val_ssim", "val_ssim_bone", "val_ssim_tissue", "baselines", "params", "epochs", "uri",
-    "sha256", "audit",
+    "sha256", "audit", "head", "scores", "intervals", "n_subjects", "n_parameters", "size_bytes",
+    "latency", "seed", "git_commit", "replicates", "evidence", "above_champion", "weights_sha256",
 ]  # fmt: skip
 HEAVY = ("torch", "ray", "mlflow", "optuna")
 
@@ -172,3 +173,49 @@ def test_control_characters_in_a_study_do_not_reach_the_terminal(tmp_path: Path)
     done = run(tmp_path)
     assert "\\x1b[2J[red]evil\\u202e" in done.stdout.replace("\n", "")
     assert "\x1b" not in run(tmp_path, "--format", "json").stdout + done.stdout
+
+
+def test_csv_and_markdown_are_for_sheets_and_papers(workspace: Path) -> None:
+    sheet = run(workspace, "--format", "csv").stdout.splitlines()
+    assert sheet[0].startswith("rank,name,version,aliases,")
+    assert [line.split(",")[:4] for line in sheet[1:]] == [
+        ["1", "dexsearch-bone", "1", "champion"], ["2", "dexsearch-bone", "2", ""],
+    ]  # fmt: skip
+    paper = run(workspace, "--format", "markdown").stdout
+    assert "| 1 | `dexsearch-bone/1` `@champion` | `ribs/4` | 0.9100 | 0.9100 |" in paper
+
+
+def test_study_chooses_rows_and_an_unknown_one_is_refused(workspace: Path) -> None:
+    register(workspace, [package(workspace, 7, 0.99, study="lungs")])
+    (row,) = json.loads(run(workspace, "--study", "lungs", "--format", "json").stdout)
+    assert (row["study"], row["rank"]) == ("lungs", 1)
+    done = run(workspace, "--study", "rib")
+    assert done.returncode == 3
+    assert "studies: lungs, ribs" in done.stderr
+    assert "hint: did you mean --study ribs?" in done.stderr
+
+
+def test_a_study_that_has_registered_nothing_yet_is_no_mistake(workspace: Path) -> None:
+    with EventLog(workspace / "studies" / "new" / "ledger.jsonl") as log:
+        log.append(
+            {"event": "study", "study": "new", "task": "joint", "dataset": "d", "metric": 1,
+             "space": {"objective": "val_ssim", "trials": 8}, "dataset_digest": "d"}
+        )  # fmt: skip
+    done = run(workspace, "--study", "new", "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+    assert "no generator of study 'new' is registered" in done.stderr
+
+
+def test_an_unknown_metric_is_refused_with_the_known_ones(workspace: Path) -> None:
+    done = run(workspace, "--metric", "val_sim")
+    assert done.returncode == 3
+    assert "recorded scores: val_ssim, val_ssim_bone" in done.stderr
+    assert "hint: did you mean --metric val_ssim?" in done.stderr
+
+
+def test_a_version_above_the_champion_waits_for_promote(workspace: Path) -> None:
+    register(workspace, [package(workspace, 9, 0.95)])
+    done = run(workspace)
+    told = " ".join(done.stdout.split())
+    assert "dexsearch-bone/3 scores 0.0400 above the champion dexsearch-bone/1" in told
+    assert "next: dexsearch promote dexsearch-bone/3 --workspace" in done.stderr

@@ -2,6 +2,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,7 @@ def test_a_package_reads_as_it_was_written(tmp_path: Path) -> None:
     assert package.card == CARD
     assert set(package.files) == {
         "weights.safetensors", "config.json", "curve.json", "curve.png", "pictures/1-subject.png",
+        "model_card.md",
     }  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generator"]
 
@@ -216,18 +218,27 @@ def test_a_configuration_of_the_wrong_types_is_refused_though_its_hashes_agree(
         open_package(package.path)
 
 
-def test_a_package_of_an_earlier_version_has_no_inversion_and_keeps_its_name(
-    tmp_path: Path,
-) -> None:
-    package = make(tmp_path / "generator")
+def make_format_1(path: Path) -> dict[str, Any]:
+    """Make a package as earlier versions wrote it; return its configuration."""
+    package = make(path)
     config, manifest = package.path / "config.json", package.path / "manifest.json"
-    values = json.loads(config.read_text())
-    del values["inversion"]
+    newer = {"inversion", "cohort", "subjects", "images", "split", "intervals", "n_subjects",
+             "latency", "machine", "git_commit", "trained_with"}  # fmt: skip
+    values = {k: v for k, v in json.loads(config.read_text()).items() if k not in newer}
+    values["format"] = 1
     config.write_text(json.dumps(values))
+    (path / "model_card.md").unlink()
     listing = json.loads(manifest.read_text())
+    del listing["files"]["model_card.md"]
+    listing["format"] = 1
     listing["files"]["config.json"] = file_sha256(config)
     manifest.write_text(json.dumps(listing))
-    assert open_package(package.path).card == CARD
+    return values
+
+
+def test_a_package_of_an_earlier_version_opens_and_keeps_its_name(tmp_path: Path) -> None:
+    values = make_format_1(tmp_path / "generator")
+    assert open_package(tmp_path / "generator").card == replace(CARD, format=1)
     named = {key: value for key, value in values.items() if key != "libraries"}
     text = json.dumps({**named, "weights": "w"}, sort_keys=True)
     assert CARD.content_hash("w") == hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from dexsearch.data.pairs import load_training_data
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.images.reading import read_image
 from dexsearch.inference.package import open_package
-from dexsearch.jobs.best import leaderboard
+from dexsearch.jobs.best import Choice, leaderboard
 from dexsearch.jobs.plan import plan_search
 from dexsearch.jobs.predict import predict_image
 from dexsearch.jobs.register import register_study
@@ -80,21 +80,21 @@ def workspace(exposed_cohort: "Dataset", tmp_path_factory: pytest.TempPathFactor
 
 def derived(workspace: Path) -> Registration:
     (group,) = leaderboard(workspace).groups
-    return next(row.generator for row in group if row.generator.params["task"] == "derive")
+    return next(row.generator for row in group.rows if row.generator.params["task"] == "derive")
 
 
 def test_a_derived_head_is_ranked_among_the_joint_ones(workspace: Path) -> None:
-    (group,) = leaderboard(workspace, task="joint").groups
-    assert {row.generator.name for row in group} == {MODEL}
-    assert {row.generator.params["task"] for row in group} == {"derive", "joint"}
-    assert all(row.generator.val_ssim_tissue is not None for row in group)
+    (group,) = leaderboard(workspace, Choice(task="joint")).groups
+    assert {row.generator.name for row in group.rows} == {MODEL}
+    assert {row.generator.params["task"] for row in group.rows} == {"derive", "joint"}
+    assert all(row.generator.val_ssim_tissue is not None for row in group.rows)
 
 
 def test_the_card_says_derive_and_stores_the_inversion(
     workspace: Path, exposed_cohort: "Dataset"
 ) -> None:
     (group,) = leaderboard(workspace).groups
-    cards = [open_package(workspace / row.generator.package).card for row in group]
+    cards = [open_package(workspace / row.generator.package).card for row in group.rows]
     by_head = {card.head: card for card in cards}
     assert {card.task for card in cards} == {"joint"}
     assert by_head["joint"].inversion is None

@@ -91,6 +91,18 @@ def test_the_text_of_a_known_forecast(tmp_path: Path, brief: None) -> None:
     assert "discriminator.width: one of 2, 4, when loss.adversarial != none" in text
 
 
+def test_replicates_are_told_beside_the_search_that_comes_first(
+    tmp_path: Path, brief: None
+) -> None:
+    found = forecast(planned(tmp_path, HEAD + SEARCH), tell=lambda _: None)
+    assert "replicates after" not in str(found)
+    known = replace(found, plan=replace(found.plan, replicates=4), seconds_per_epoch=40.0)
+    n_best = found.plan.space.n_register
+    assert known.epochs_replicates == 4 * n_best * 9
+    assert f"replicates after that: {4 * n_best * 9} epochs, at best about" in str(known)
+    assert known.hours_at_best == replace(found, seconds_per_epoch=40.0).hours_at_best
+
+
 def test_generators_over_the_limit_are_neither_timed_nor_told(tmp_path: Path, brief: None) -> None:
     plan = planned(tmp_path, HEAD + SEARCH + "limits: {parameters: 600}\n")
     found = forecast(plan, tell=lambda _: None)

@@ -1,6 +1,11 @@
 import json
+import re
 import shutil
-from dataclasses import replace
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -10,13 +15,34 @@ import torch
 
 from dexsearch.data.pairs import load_pairs
 from dexsearch.data.store import Dataset, ImageInfo
-from dexsearch.errors import DataError
+from dexsearch.errors import DataError, EnvironmentFault
 from dexsearch.inference.package import open_package
 from dexsearch.inference.predict import load_predictor
+from dexsearch.jobs.measuring import git_commit, score_intervals
 from dexsearch.jobs.portrait import middle_images, score_validation
-from dexsearch.jobs.register import register_study
+from dexsearch.jobs.register import promotions, register_study
 from dexsearch.ledger.study import StudyRecord, read_study
 from dexsearch.registry.record import LOG_NAME, Registration, read_registry
+
+SmallDisk = Callable[[Path, str], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def small_disk() -> SmallDisk:
+    """Give a folder a disk of its own, of a size as mount takes it; only root can."""
+
+    @contextmanager
+    def mounted(folder: Path, size: str) -> Iterator[None]:
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            pytest.skip("mounting a small disk needs root")
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+
+    return mounted
 
 
 class Trained(Protocol):
@@ -131,11 +157,105 @@ def test_registering_again_changes_nothing(trained: Trained) -> None:
 
 
 @pytest.mark.slow
+def test_where_the_head_is_searched_the_best_of_each_is_registered(trained: Trained) -> None:
+    space = {**trained.study.space, "search": {"task": {"choice": ["bone", "joint"]}}}
+    searched = replace_study(trained, replace(trained.study, space=space))
+    assert register(searched, n=0) == ((), [])
+    versions, _ = register(searched, n=1)
+    assert [v.trial for v in versions] == [t.number for t in trained.study.ranking()]
+    assert {v.name for v in versions} == {"dexsearch-joint", "dexsearch-bone"}
+
+
+@pytest.mark.slow
+def test_a_version_above_the_champion_is_told_with_the_command_that_asks(trained: Trained) -> None:
+    (version,), _ = register(trained, n=1)
+    weaker = {**asdict(version), "trial": 99, "version": 7, "val_ssim": version.val_ssim - 0.1}
+    log = trained.workspace / LOG_NAME
+    events = [{"event": "registered", **weaker}, {
+        "event": "alias", "name": version.name, "alias": "champion", "version": 7, "reason": "",
+        "time": 0.0,
+    }]  # fmt: skip
+    with log.open("a") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events)
+    versions, told = register(trained, n=1)
+    assert [v.version for v in versions] == [1]
+    assert "scores 0.1000 above the champion" in told[0]
+    flag = f" --workspace {trained.workspace}"
+    assert promotions(trained.workspace, versions) == (
+        f"dexsearch promote {version.name}/1{flag}",
+    )
+    assert promotions(trained.workspace, ()) == ()
+
+
+@pytest.mark.slow
+def test_a_card_says_what_it_was_trained_on_and_how_fast_it_is(trained: Trained) -> None:
+    (version, *_), _ = register(trained, n=1)
+    package = open_package(trained.workspace / version.package, sha256=version.sha256)
+    card, manifest = package.card, trained.dataset.manifest
+    assert card.subjects == {s: len(manifest.subjects(s)) for s in card.subjects}
+    assert card.images == {s: len(manifest.images[s]) for s in card.images}
+    assert sum(card.subjects.values()) == 12
+    assert card.cohort == {
+        "kind": "phantom", "split_rule": manifest.split_rule, "seed": 0,
+    }  # fmt: skip
+    assert re.fullmatch("[0-9a-f]{64}", str(card.split))
+    assert card.latency is not None
+    assert card.latency["ms"] > 0
+    assert card.latency["size_px"] == list(manifest.size_px)
+    assert socket.gethostname() not in card.latency["machine"].split()
+    assert card.n_subjects == len(manifest.subjects("validation")) == 2
+    assert card.intervals == {}, "two subjects have no interval"
+    assert {"model_card.md", "mlflow/MLmodel", "mlflow/data/model.pt2"} <= set(package.files)
+    assert version.latency == card.latency
+
+
+def test_an_interval_is_that_of_the_mean_over_subjects() -> None:
+    """Ten images of one subject count as much as one of another; each column has its own."""
+    subjects = ["a"] * 10 + ["b", "c", "d"]
+    bone = np.array([0.2] * 10 + [0.4, 0.6, 0.8])
+    ssim = np.stack([bone, np.full(13, 0.9)], axis=1)
+    found = score_intervals(ssim, subjects, ("bone", "tissue"))
+    low, high = found["val_ssim_bone"]
+    assert 0.2 <= low < 0.5 < high <= 0.8
+    assert found["val_ssim_tissue"] == [pytest.approx(0.9), pytest.approx(0.9)]
+    assert found["val_ssim"] == pytest.approx([(low + 0.9) / 2, (high + 0.9) / 2])
+    assert score_intervals(ssim[:11], subjects[:11], ("bone", "tissue")) == {}
+
+
+def test_the_commit_is_that_of_the_checkout_and_none_without_git(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = git_commit()
+    assert found is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", found)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_commit() is None
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_nothing_half_and_the_same_call_continues(
+    trained: Trained, small_disk: SmallDisk
+) -> None:
+    packages = trained.workspace / "mlartifacts"
+    for size in ("64k", "256k"):  # too small for the weights and curves; for the MLflow model
+        with small_disk(packages, size):
+            with pytest.raises(EnvironmentFault, match="No space left on device") as caught:
+                register(trained)
+            assert "same command" in str(caught.value.hint)
+            for folder in (packages / "generators").glob("*/"):
+                open_package(folder)  # whole, or it is not there
+            assert not list(packages.rglob("*.partial-*"))
+            assert read_registry(trained.workspace).versions == ()
+    versions, told = register(trained)
+    assert (len(versions), told) == (2, [])
+
+
+@pytest.mark.slow
 def test_a_lost_package_is_written_again_under_its_version(trained: Trained) -> None:
     first, _ = register(trained)
     shutil.rmtree(trained.workspace / "mlartifacts")
     again, _ = register(trained)
     assert [(v.name, v.version) for v in again] == [(v.name, v.version) for v in first]
+    assert [v.sha256 for v in again] == [v.sha256 for v in first], "to the last bit"
     assert len(read_registry(trained.workspace).versions) == 2
     for version in again:
         open_package(trained.workspace / version.package, sha256=version.sha256)

@@ -38,7 +38,7 @@ def search(
         return StudyOutcome(record, out_of_time=out_of_time)
 
     monkeypatch.setattr("dexsearch.search.study.run_study", run_study)
-    monkeypatch.setattr("dexsearch.registry.mirror.sync_workspace", lambda *_: None)
+    monkeypatch.setattr("dexsearch.registry.flushing.bring_up", lambda *_, **__: None)
     plan = SearchPlan(
         study="ribs", space=parse_space(SPACE, name="s.yaml"), workspace=trained.workspace,
         dataset=trained.workspace / "datasets" / "small", size_px=(32, 40), made_on_start=False,

@@ -5,7 +5,13 @@ import pytest
 
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import Event, EventLog
-from dexsearch.ledger.study import LEDGER_NAME, list_studies, read_studies, read_study
+from dexsearch.ledger.study import (
+    LEDGER_NAME,
+    list_studies,
+    read_studies,
+    read_study,
+    study_folder,
+)
 
 STUDY: Event = {
     "event": "study",
@@ -111,6 +117,16 @@ def test_studies_are_listed_newest_first(tmp_path: Path) -> None:
         time.sleep(0.02)
     assert list_studies(tmp_path) == ("new", "old")
     assert list_studies(tmp_path / "elsewhere") == ()
+
+
+def test_replicates_stand_for_what_they_replicate_where_no_study_is_named(tmp_path: Path) -> None:
+    for name in ("ribs", "other", "ribs.replicates"):
+        write(tmp_path / "studies" / name, [STUDY])
+        time.sleep(0.02)
+    assert study_folder(tmp_path, None).name == "ribs"
+    assert study_folder(tmp_path, "ribs.replicates").name == "ribs.replicates"
+    write(tmp_path / "studies" / "gone.replicates", [STUDY])
+    assert study_folder(tmp_path, None).name == "ribs", "what has no source is meant by name alone"
 
 
 def test_fifty_thousand_epochs_are_read_whole(tmp_path: Path) -> None:

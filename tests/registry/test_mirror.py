@@ -228,7 +228,7 @@ def test_an_alias_moved_by_hand_follows_the_registry_again(
     }
 
 
-def test_a_version_registered_by_hand_is_told(
+def test_a_version_registered_by_hand_shifts_ours_and_is_told(
     tmp_path: Path, make_study: MakeStudy, make_package: MakePackage
 ) -> None:
     make_study("complete")
@@ -236,8 +236,14 @@ def test_a_version_registered_by_hand_is_told(
     sync_workspace(tmp_path)
     client(tmp_path).create_model_version("dexsearch-bone", "file:///elsewhere")
     register(tmp_path, [make_package(1, 0.7)])
-    with pytest.raises(EnvironmentFault, match="dexsearch-bone/2"):
-        sync_workspace(tmp_path)
+    told: list[str] = []
+    sync_workspace(tmp_path, told.append)
+    assert [line.split(",")[0] for line in told] == ["dexsearch-bone/2 is version 3 in MLflow"]
+    third = client(tmp_path).get_model_version("dexsearch-bone", "3")
+    assert third.tags["dexsearch.label"] == "dexsearch-bone/2"
+    sync_workspace(tmp_path, told.append)
+    assert len(told) == 1
+    assert len(client(tmp_path).search_model_versions("name = 'dexsearch-bone'")) == 3
 
 
 def test_a_damaged_database_is_told_at_once(tmp_path: Path, make_study: MakeStudy) -> None:

@@ -18,8 +18,8 @@ COLUMN = "[...document.querySelectorAll('#trial-table tbody tr')].map(r => r.cel
 CLICK = "document.querySelectorAll('#trial-table th button')[%d].click()"
 
 
-def load(name: str) -> ModuleType:
-    spec = spec_from_file_location(f"report_{name}", Path(__file__).with_name(f"{name}.py"))
+def load(file: Path) -> ModuleType:
+    spec = spec_from_file_location(f"report_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -27,7 +27,8 @@ def load(name: str) -> ModuleType:
     return module
 
 
-samples, browser = load("samples"), load("browser")
+HERE = Path(__file__).parent
+samples, browser = load(HERE / "samples.py"), load(HERE.parent / "browser.py")
 
 Tab = Any  # browser.Page, which only `load` can name
 

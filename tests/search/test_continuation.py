@@ -61,6 +61,19 @@ def test_another_search_under_the_same_name_is_refused_with_the_difference(
     assert "--study NEW-NAME" in (refused.value.hint or "")
 
 
+def test_where_all_is_enqueued_what_has_not_begun_may_change() -> None:
+    one, two, three = ({"generator.depth": depth} for depth in (2, 3, 4))
+    asked = request_with(trials=2, enqueue=[one, two])
+    start = {"event": "trial_started", "trial": 0, "params": one, "config": {}, "immune": False,
+             "enqueued": True, "time": 1.0}  # fmt: skip
+    record = study_from_events([asked.as_event(), start], Path("studies/s"))
+    for enqueue in ([one, three], [one], [one, two, three]):
+        refuse_changed(record, request_with(trials=len(enqueue), enqueue=enqueue))
+    for enqueue, trials in (([two, one], 2), ([one, three], 3)):
+        with pytest.raises(ConfigurationError, match="enqueue"):
+            refuse_changed(record, request_with(trials=trials, enqueue=enqueue))
+
+
 def test_another_machine_is_welcome_and_both_are_remembered() -> None:
     here = {"processor": "A", "cpus": 2, "gpus": []}
     there = {"processor": "B", "cpus": 64, "gpus": ["G"]}

@@ -1,10 +1,12 @@
 """A headless Chromium, driven over a pipe by its DevTools protocol; standard library only."""
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -86,10 +88,11 @@ class Page:
                 return result
             self.events.append(answer)
 
-    def open(self, path: Path) -> None:
-        """Load a file and wait until everything in it is loaded."""
+    def open(self, place: Path | str) -> None:
+        """Load a file or a URL and wait until everything in it is loaded."""
         self.events.clear()
-        self.call("Page.navigate", url=path.absolute().as_uri())
+        url = place.absolute().as_uri() if isinstance(place, Path) else place
+        self.call("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())
 
@@ -100,6 +103,25 @@ class Page:
         )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait_for(self, expression: str, patience_s: float = 60.0) -> Any:  # noqa: ANN401
+        """Return the value of an expression once it is true, as a page draws itself."""
+        give_up = time.monotonic() + patience_s
+        while not (value := self.evaluate(f"Boolean({expression}) && ({expression})")):
+            if time.monotonic() > give_up:
+                text = self.evaluate("document.body.innerText")
+                pytest.fail(f"never true: {expression}\nThe page says:\n{text[:4000]}")
+            self.evaluate("new Promise(done => setTimeout(done, 100))")
+        return value
+
+    def photograph(self, path: Path, *, width: int = 1400, height: int = 1000) -> None:
+        """Write what a window of that size shows as PNG."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height,
+            deviceScaleFactor=1, mobile=False,
+        )  # fmt: skip
+        taken = self.call("Page.captureScreenshot", format="png")["data"]
+        path.write_bytes(base64.b64decode(taken))
 
     def complaints(self) -> list[str]:
         """Return every console message, log entry and uncaught exception."""

@@ -1,0 +1,36 @@
+"""The command `doctor`."""
+
+from typing import Annotated
+
+import typer
+
+from dexsearch.cli.options import (
+    DEFAULT_WORKSPACE,
+    FormatOption,
+    OutputFormat,
+    TrackingUriOption,
+    WorkspaceOption,
+)
+from dexsearch.cli.output import print_result, progress_bar
+from dexsearch.errors import EnvironmentFault
+
+
+def doctor(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not read every byte of every generator.")
+    ] = False,
+    tracking_uri: TrackingUriOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Check this machine, the workspace and MLflow; change nothing. Exits 4 on a problem.
+
+    Example: dexsearch doctor --quick
+    """
+    from dexsearch.jobs.doctor import diagnose
+
+    with progress_bar("generators") as progress:
+        found = diagnose(workspace, tracking_uri=tracking_uri, quick=quick, progress=progress)
+    print_result(found, output_format)
+    if not found.is_healthy:
+        raise typer.Exit(EnvironmentFault.exit_code)

@@ -1,0 +1,66 @@
+"""What MLflow's client cannot change in the workspace's own SQLite file: where things are.
+
+MLflow keeps absolute places. A workspace that was moved or copied takes its database with it, so
+the places are corrected in the file itself. A server or a database of somebody else is never
+touched this way; there the files lie among the run's artifacts, wherever the workspace goes.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+
+def follow_move(database: Path, artifacts: str, experiment: str) -> None:
+    """Point a database at the artifacts beside it, also where it was copied from elsewhere.
+
+    What was made through a server lies where that server says, and stays.
+
+    Asking SQLite first also tells of a damaged file at once: MLflow tries ten times, for
+    minutes, to open one.
+
+    Args:
+        database: the file; nothing happens if it is missing.
+        artifacts: URI of the artifacts' folder, as it should be.
+        experiment: name of the experiment whose runs these are.
+    """
+    if not database.exists():
+        return
+    with closing(sqlite3.connect(database, timeout=5)) as connection, connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not {"experiments", "runs"} <= tables:
+            return
+        experiments = connection.execute(
+            "SELECT experiment_id, artifact_location FROM experiments "
+            "WHERE name = ? AND artifact_location != ? AND artifact_location LIKE 'file:%'",
+            (experiment, artifacts),
+        ).fetchall()
+        for identifier, before in experiments:
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (artifacts, identifier),
+            )
+            connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, length(?) + 1) "
+                "WHERE experiment_id = ? AND substr(artifact_uri, 1, length(?) + 1) = ? || '/'",
+                (artifacts, before, identifier, before, before),
+            )
+
+
+def repoint_version(
+    database: Path, name: str, version: int, *, source: str, run_id: str | None
+) -> None:
+    """Change where the files of a version are.
+
+    Args:
+        database: the workspace's own file.
+        name: registered model.
+        version: its version, as MLflow numbers it.
+        source: URI of the files.
+        run_id: the run of the version; None leaves it.
+    """
+    with closing(sqlite3.connect(database, timeout=5)) as connection, connection:
+        connection.execute(
+            "UPDATE model_versions SET source = ?, storage_location = ?, "
+            "run_id = coalesce(?, run_id) WHERE name = ? AND version = ?",
+            (source, source, run_id, name, version),
+        )
