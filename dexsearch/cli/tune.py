@@ -1,6 +1,5 @@
 """The command `tune`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,8 +32,16 @@ def tune(
         str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster.")
     ] = None,
     storage: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoints that every node sees.")
+        str | None,
+        typer.Option(metavar="DIR|URI", help="Where checkpoints go: every node sees it."),
     ] = None,
+    ship_code: Annotated[
+        bool, typer.Option("--ship-code", help="Send this dexsearch to the cluster's workers.")
+    ] = False,
+    takeover: Annotated[
+        bool,
+        typer.Option("--takeover", help="Take the study from a run that shows no sign of life."),
+    ] = False,
     time: Annotated[
         float | None,
         typer.Option(
@@ -62,10 +69,11 @@ def tune(
     from dexsearch.jobs.forecast import forecast
     from dexsearch.jobs.plan import plan_search
     from dexsearch.jobs.tune import run_search
+    from dexsearch.search.site import Site
 
     plan = plan_search(
         space, workspace=workspace, trials=trials, epochs=epochs, study=study,
-        storage=storage, address=address,
+        site=Site(address, storage, ship_code=ship_code, takeover=takeover),
         time_s=time, replicates=replicates, tracking_uri=tracking_uri,
     )  # fmt: skip
     if dry_run:

@@ -103,7 +103,7 @@ class Forecast:
         speeds = ", ".join(f"{p.seconds_per_epoch:.3g} s ({p.label})" for p in self.probes)
         together = ", if they do not slow each other down" if self.at_once > 1 else ""
         share = self.epochs_expected / self.epochs_unpruned if self.epochs_unpruned else 1.0
-        where = ", on this machine, not the cluster" if self.plan.address else ""
+        where = ", on this machine, not the cluster" if self.plan.site.address else ""
         return "\n".join(
             [
                 str(self.plan),

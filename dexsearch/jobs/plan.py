@@ -13,6 +13,7 @@ from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.refusals import refuse_unbuildable, refuse_underivable, refuse_unexposable
 from dexsearch.ledger.study import LEDGER_NAME, REPLICATES, read_study
 from dexsearch.registry.address import check_uri, shown
+from dexsearch.search.site import HERE, Site
 from dexsearch.wording import duration
 
 
@@ -26,8 +27,7 @@ class SearchPlan:
     dataset: Path
     size_px: tuple[int, int]
     made_on_start: bool
-    storage: Path | None = None
-    address: str | None = None
+    site: Site = HERE
     time_s: float | None = None
     """After so many seconds the search stops, to be continued; None: at its last trial."""
     replicates: int = 0
@@ -83,8 +83,7 @@ def plan_search(
     trials: int | None = None,
     epochs: int | None = None,
     study: str | None = None,
-    storage: Path | None = None,
-    address: str | None = None,
+    site: Site = HERE,
     time_s: float | None = None,
     replicates: int = 0,
     tracking_uri: str | None = None,
@@ -105,9 +104,9 @@ def plan_search(
 
     space = _with_overrides(load_space(source), trials=trials, epochs=epochs)
     name = _study_name(Path(source).stem if study is None else study)
-    checkpoint_folder(workspace / "studies" / name, storage, name)
-    if address is not None:
-        refuse_bad_address(address)
+    checkpoint_folder(workspace / "studies" / name, site.storage, name)
+    if site.address is not None:
+        refuse_bad_address(site.address)
     dataset = _dataset_path(space, workspace)
     exists = dataset.exists()
     manifest, digest = None, "data that is not made yet"
@@ -124,7 +123,7 @@ def plan_search(
         refuse_changed(read_study(workspace / "studies" / name), request)
     return SearchPlan(
         study=name, space=space, workspace=workspace, dataset=dataset, size_px=size_px,
-        made_on_start=not exists, storage=storage, address=address,
+        made_on_start=not exists, site=site,
         time_s=time_s, replicates=replicates, tracking_uri=check_uri(tracking_uri),
     )  # fmt: skip
 

@@ -130,8 +130,7 @@ def _search(plan: SearchPlan, dataset: "Dataset", time_s: float | None) -> "Stud
             dataset=dataset.path,
             dataset_digest=dataset.manifest.digest,
             size_px=plan.size_px,
-            storage=plan.storage,
-            address=plan.address,
+            site=plan.site,
             time_s=time_s,
         )
 

@@ -69,7 +69,7 @@ def refuse_bad_address(address: str) -> None:
         ) from None
 
 
-def checkpoint_folder(folder: Path, storage: Path | None, study: str) -> Path:
+def checkpoint_folder(folder: Path, storage: str | None, study: str) -> Path:
     """Return the folder of a study's checkpoints, absolute: in `storage`, else the study's own.
 
     Raises:
@@ -77,9 +77,9 @@ def checkpoint_folder(folder: Path, storage: Path | None, study: str) -> Path:
     """
     if storage is None:
         return folder
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(storage)):  # a Path has lost one of the slashes
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", storage):
         raise ConfigurationError(
-            f"storage {str(storage)!r} is a URI, and this version keeps checkpoints in folders",
+            f"storage {storage!r} is a URI, and this version keeps checkpoints in folders",
             hint="give a folder that every node sees, such as a shared file system",
         )
-    return storage.resolve() / study
+    return Path(storage).resolve() / study

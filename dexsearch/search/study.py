@@ -10,19 +10,19 @@ from pathlib import Path
 import optuna
 
 from dexsearch.config.space import SearchSpace
-from dexsearch.data.store import OPEN_SUBSETS, open_dataset
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
 from dexsearch.search.algorithms import sampler_note
-from dexsearch.search.cluster import checkpoint_folder, prepare_environment
+from dexsearch.search.cluster import checkpoint_folder
 from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.displays import progress_for
 from dexsearch.search.driver import Backend, StudyDriver
 from dexsearch.search.machine import this_machine
-from dexsearch.search.packing import largest_need_bytes
 from dexsearch.search.progress import Progress
 from dexsearch.search.signals import StopOnSignals
+from dexsearch.search.site import HERE, Site
 from dexsearch.search.study_database import open_study
+from dexsearch.search.training_backend import training_backend
 from dexsearch.training.metrics import METRIC_DEFINITION
 
 
@@ -47,8 +47,7 @@ def run_study(
     dataset: Path,
     dataset_digest: str,
     size_px: tuple[int, int],
-    storage: Path | None = None,
-    address: str | None = None,
+    site: Site = HERE,
     progress: Progress | None = None,
     backend: Backend | None = None,
     time_s: float | None = None,
@@ -67,9 +66,7 @@ def run_study(
         dataset: the dataset's folder, as every worker sees it.
         dataset_digest: what must not change while the study lives.
         size_px: height and width of the images.
-        storage: where checkpoints go, in a folder named like the study; otherwise `folder`.
-            A folder that every node sees under this name.
-        address: `HOST:PORT` of a Ray cluster; otherwise one is started here.
+        site: where it runs and keeps its checkpoints.
         progress: a display; otherwise the one that fits standard error.
         backend: where trials run; otherwise real training on Ray.
         time_s: once so many seconds have passed since the call, no trial is handed out and the
@@ -86,10 +83,10 @@ def run_study(
     deadline = None if time_s is None else clock() + time_s
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = folder.resolve()  # workers have another current folder
-    checkpoints = checkpoint_folder(folder, storage, study)
+    checkpoints = checkpoint_folder(folder, site.storage, study)
     request = StudyRequest(
         study, space, dataset, dataset_digest, size_px, METRIC_DEFINITION,
-        machine=this_machine() if address is None else None,
+        machine=this_machine() if site.address is None else None,
     )  # fmt: skip
     display = progress or progress_for()
     with EventLog(folder / LEDGER_NAME) as log, _closing(display):
@@ -113,7 +110,7 @@ def run_study(
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself
         interrupted = False
         if driver.n_left:
-            runner = backend or _ray(request, folder, address)
+            runner = backend or training_backend(request, folder, site)
             with signals, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of Ray and Optuna, about themselves
                 try:
@@ -143,31 +140,6 @@ def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[E
         if is_known and known == {key: asked[key] for key in known}:
             return events
     return [*events, log.append(asked)]
-
-
-def _ray(request: StudyRequest, folder: Path, address: str | None) -> Backend:
-    prepare_environment(address)
-    space, dataset = request.space, request.dataset
-    from dexsearch.search.ray_backend import RayBackend  # noqa: PLC0415  (environment first)
-    from dexsearch.search.training_trials import TrainingTrials  # noqa: PLC0415
-
-    return RayBackend(
-        function=TrainingTrials(
-            dataset.resolve(),
-            cpus=space.resources.cpus,
-            measure_latency=space.limits.latency_ms is not None,
-        ),
-        resources=space.resources,
-        scratch=folder / "tune",
-        address=address,
-        need_bytes=largest_need_bytes(space, request.size_px, n_images=_n_images(dataset)),
-    )
-
-
-def _n_images(dataset: Path) -> int:
-    """Return how many images a worker keeps on its device."""
-    opened = open_dataset(dataset)
-    return sum(len(opened.arrays(subset).input) for subset in OPEN_SUBSETS)
 
 
 @contextmanager

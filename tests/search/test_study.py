@@ -16,6 +16,7 @@ from dexsearch.ledger.study import read_study
 from dexsearch.search.displays import PlainProgress
 from dexsearch.search.in_process import InProcessBackend
 from dexsearch.search.progress import SilentProgress
+from dexsearch.search.site import Site
 from dexsearch.search.study import run_study
 from dexsearch.search.trial import Assignment, Record
 
@@ -319,7 +320,7 @@ def test_storage_elsewhere_holds_the_checkpoints(tmp_path: Path) -> None:
         dataset=Path("x"),
         dataset_digest="d",
         size_px=(64, 64),
-        storage=tmp_path / "shared",
+        site=Site(storage=str(tmp_path / "shared")),
         progress=SilentProgress(),
         backend=InProcessBackend(FUNCTIONS["rising"]),
     )
