@@ -61,6 +61,16 @@ class Comparison:
         """See `PairedResult.verdict`."""
         return self.result.verdict
 
+    @property
+    def remark(self) -> str | None:
+        """What makes the verdict less sure than it looks, for a person."""
+        if not 1 < self.result.n_subjects == self.result.n_images:
+            return None
+        return (
+            "every image counts as another subject: if some of them show one person, this verdict "
+            "is too sure; data import --subject-pattern groups them"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return everything but the images' own scores, which `scores_csv` has."""
         return {
@@ -71,6 +81,7 @@ class Comparison:
             "metric": self.metric,
             "weights_sha256": list(self.weights_sha256),
             **_numbers(self.result),
+            "remark": self.remark,
             "by_target": {target: _numbers(result) for target, result in self.by_target.items()},
         }
 
@@ -109,6 +120,7 @@ class Comparison:
             _detectable(found),
             "",
             f"verdict: {told_verdict(found)}",
+            *([self.remark] if self.remark else []),
         ]
         return "\n".join(lines)
 
