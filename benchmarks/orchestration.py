@@ -138,7 +138,7 @@ def run_peer(contest: Contest) -> dict[str, float]:
 
         name = tune.get_context().get_trial_id()
         values = trial_config({"task": "joint", **FIXED, **config}).model_dump(mode="json")
-        for record in function(Assignment(hash(name), values, epochs, Path(folder) / name)):
+        for record in function(Assignment(hash(name), values, epochs, str(Path(folder) / name))):
             tune.report({"val_ssim": record["val_ssim"], "epoch": record["epoch"]})
 
     clock: dict[str, float] = {}
@@ -211,7 +211,7 @@ def seconds_per_epoch(dataset: str) -> float:
 
     config = trial_config({"task": "joint", **FIXED}).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as folder:
-        run = TrainingTrials(Path(dataset), cpus=1)(Assignment(0, config, 2, Path(folder)))
+        run = TrainingTrials(Path(dataset), cpus=1)(Assignment(0, config, 2, folder))
         return float([record["seconds"] for record in run][-1])
 
 

@@ -5,14 +5,12 @@ module does not import Ray; ray_cluster.py does.
 """
 
 import os
-import re
 import secrets
 import socket
 import sys
 from collections.abc import MutableMapping
-from pathlib import Path
 
-from dexsearch.errors import ConfigurationError, EnvironmentFault
+from dexsearch.errors import EnvironmentFault
 
 _CONNECT_TIMEOUT_S = 2.0
 _ENVIRONMENT = {
@@ -67,19 +65,3 @@ def refuse_bad_address(address: str) -> None:
             f"no Ray cluster answers at {address}: {error}",
             hint="start one with `ray start --head`, or leave --address out to run here",
         ) from None
-
-
-def checkpoint_folder(folder: Path, storage: str | None, study: str) -> Path:
-    """Return the folder of a study's checkpoints, absolute: in `storage`, else the study's own.
-
-    Raises:
-        ConfigurationError: if `storage` is a URI.
-    """
-    if storage is None:
-        return folder
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", storage):
-        raise ConfigurationError(
-            f"storage {storage!r} is a URI, and this version keeps checkpoints in folders",
-            hint="give a folder that every node sees, such as a shared file system",
-        )
-    return Path(storage).resolve() / study

@@ -21,6 +21,7 @@ from dexsearch.search.optuna_study import OptunaStudy
 from dexsearch.search.progress import Progress
 from dexsearch.search.sharing import RunningTrials
 from dexsearch.search.space import enqueued_params, is_immune, trial_seed
+from dexsearch.search.storage import trial_location
 from dexsearch.search.trial import Assignment, Failure, Record, Report
 
 
@@ -41,7 +42,7 @@ class StudyDriver:
 
     def __init__(
         self, space: SearchSpace, record: StudyRecord, log: EventLog, study: OptunaStudy,
-        *, storage: Path, progress: Progress, is_time_over: Callable[[], bool] = lambda: False,
+        *, storage: str, progress: Progress, is_time_over: Callable[[], bool] = lambda: False,
         follow: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """`follow` is called after each report, once everything of it is decided."""
@@ -235,14 +236,14 @@ class StudyDriver:
             number=trial.number,
             config=dict(trial.config),
             epochs=self.space.epochs,
-            checkpoints=self._storage / "trials" / str(trial.number),
+            checkpoints=trial_location(self._storage, trial.number),
             decide_from=trial.decide_from(self.space),
             gpu_share=self.running.sharing.share,
         )
 
     def _checkpoint(self, trial: LiveTrial) -> str | None:
         """Return where the final weights are: relative if the study's folder holds them."""
-        path = self._storage / "trials" / str(trial.number) / f"{self.space.epochs:05d}"
+        path = Path(trial_location(self._storage, trial.number), f"{self.space.epochs:05d}")
         if not path.is_dir():
             return None
         inside = path.is_relative_to(self._folder)

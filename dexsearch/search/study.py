@@ -13,7 +13,6 @@ from dexsearch.config.space import SearchSpace
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
 from dexsearch.search.algorithms import sampler_note
-from dexsearch.search.cluster import checkpoint_folder
 from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.displays import progress_for
 from dexsearch.search.driver import Backend, StudyDriver
@@ -21,6 +20,7 @@ from dexsearch.search.machine import this_machine
 from dexsearch.search.progress import Progress
 from dexsearch.search.signals import StopOnSignals
 from dexsearch.search.site import HERE, Site
+from dexsearch.search.storage import study_location
 from dexsearch.search.study_database import open_study
 from dexsearch.search.training_backend import training_backend
 from dexsearch.training.metrics import METRIC_DEFINITION
@@ -75,7 +75,7 @@ def run_study(
         clock: tells seconds; for tests.
 
     Raises:
-        ConfigurationError: if the study was begun as another search, or `storage` is a URI.
+        ConfigurationError: if the study was begun as another search.
         StudyBusy: if another process works on it.
         EnvironmentFault: if Ray cannot be started or joined.
         DataError: if the dataset cannot be used.
@@ -83,7 +83,7 @@ def run_study(
     deadline = None if time_s is None else clock() + time_s
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = folder.resolve()  # workers have another current folder
-    checkpoints = checkpoint_folder(folder, site.storage, study)
+    checkpoints = study_location(folder, site.storage, study)
     request = StudyRequest(
         study, space, dataset, dataset_digest, size_px, METRIC_DEFINITION,
         machine=this_machine() if site.address is None else None,

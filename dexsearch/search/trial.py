@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from dexsearch.errors import DataError
@@ -26,12 +25,14 @@ FailureKind = Literal["numeric", "memory", "data", "exception", "configuration",
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What to train: `config` is a `TrialConfig` as JSON, `checkpoints` the trial's folder."""
+    """What to train: `config` is a `TrialConfig` as JSON."""
 
     number: int
     config: dict[str, Any]
     epochs: int
-    checkpoints: Path
+    checkpoints: str
+    """The trial's own folder or URI."""
+
     decide_from: int = 1
     """The first epoch at which the trial may be stopped; it is reported without delay."""
 

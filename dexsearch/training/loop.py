@@ -54,7 +54,7 @@ def train(
     *,
     epochs: int,
     device: torch.device,
-    checkpoints: Path | None = None,
+    checkpoints: str | Path | None = None,
     checkpoint_every_s: float = 10.0,
     precision: Precision | None = None,
 ) -> Iterator[EpochRecord]:
@@ -65,7 +65,7 @@ def train(
         data: training and validation images with the targets of `config.task`.
         epochs: length of the whole run, epochs of earlier calls included.
         device: where networks and images live.
-        checkpoints: folder to continue from and to write to; None writes nothing.
+        checkpoints: folder or URI to continue from and to write to; None writes nothing.
         checkpoint_every_s: least time between two checkpoints; the final epoch always gets one,
             written before its record is yielded.
         precision: of the networks; None: the fastest one of the device.
@@ -91,7 +91,7 @@ def train(
         )
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    checkpoint = None if checkpoints is None else newest_valid_checkpoint(checkpoints)
+    checkpoint = None if checkpoints is None else newest_valid_checkpoint(Path(checkpoints))
     with naming_memory(0, "setting up the run"):
         run = _Run(config, data, device, epochs, precision)
         if checkpoint is not None:
@@ -100,7 +100,7 @@ def train(
 
 
 def _records(
-    run: "_Run", epochs: int, checkpoints: Path | None, every_s: float
+    run: "_Run", epochs: int, checkpoints: str | Path | None, every_s: float
 ) -> Iterator[EpochRecord]:
     """Yield the stored curve, then train."""
     yield from run.curve[:epochs]
@@ -109,7 +109,7 @@ def _records(
         record = run.train_epoch(epoch)
         due = epoch == epochs or time.monotonic() - saved >= every_s
         if checkpoints is not None and due:
-            save_checkpoint(checkpoints, run.state(), tensors_of(run.networks))
+            save_checkpoint(Path(checkpoints), run.state(), tensors_of(run.networks))
             saved = time.monotonic()
         yield record
 

@@ -17,7 +17,7 @@ def records_of(dataset: Dataset, folder: Path, *, measure_latency: bool) -> list
     config = trial_config(
         {"generator.depth": 2, "generator.width": 4, "loss.adversarial": "none", "batch_size": 4}
     )
-    assignment = Assignment(0, config.model_dump(mode="json"), epochs=2, checkpoints=folder)
+    assignment = Assignment(0, config.model_dump(mode="json"), epochs=2, checkpoints=str(folder))
     trials = TrainingTrials(dataset.path, cpus=1, measure_latency=measure_latency)
     return list(trials(assignment))
 
@@ -53,7 +53,9 @@ def test_out_of_memory_tells_how_much_the_configuration_needs_by_estimate(
     monkeypatch.setattr(Networks, "train_step", too_large)
     config = trial_config({"generator.depth": 2, "generator.width": 4, "batch_size": 4})
     stepper = TrialStepper(TrainingTrials(exposed_cohort.path, cpus=1))
-    stepper.begin(Assignment(0, config.model_dump(mode="json"), epochs=2, checkpoints=tmp_path))
+    stepper.begin(
+        Assignment(0, config.model_dump(mode="json"), epochs=2, checkpoints=str(tmp_path))
+    )
     failure = stepper.step().failure
     assert failure is not None
     assert failure.kind == "memory"

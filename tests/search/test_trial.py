@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from dexsearch.training.record import TrainingDiverged
 
 
 def assignment(number: int = 0, epochs: int = 3, decide_from: int = 1) -> Assignment:
-    return Assignment(number, {}, epochs, Path("trials/0"), decide_from)
+    return Assignment(number, {}, epochs, "trials/0", decide_from)
 
 
 def counting(given: Assignment) -> Iterator[Record]:

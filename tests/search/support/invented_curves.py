@@ -23,7 +23,7 @@ def value_at(assignment: Assignment, epoch: int) -> float:
 
 def rising(assignment: Assignment) -> Iterator[Record]:
     """Continue from the newest checkpoint, which is an empty folder; sleep as the test asks."""
-    folder = assignment.checkpoints
+    folder = Path(assignment.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
     trained = max((int(path.name) for path in folder.glob("0*")), default=0)
     for epoch in range(1, assignment.epochs + 1):
@@ -63,7 +63,7 @@ def short(assignment: Assignment) -> Iterator[Record]:
 
 def killed_once(assignment: Assignment) -> Iterator[Record]:
     """Trial 1 kills its own process in epoch 4, the first time."""
-    mark = assignment.checkpoints.with_name("killed")
+    mark = Path(assignment.checkpoints).with_name("killed")
     for record in rising(assignment):
         if assignment.number == 1 and record["epoch"] == 4 and not mark.exists():
             mark.touch()
@@ -95,7 +95,7 @@ def telling_process(assignment: Assignment) -> Iterator[Record]:
 def failing_process(assignment: Assignment) -> Iterator[Record]:
     """Trials 0 and 1 raise, after noting their process."""
     for record in telling_process(assignment):
-        (assignment.checkpoints / "process").write_text(str(os.getpid()))
+        (Path(assignment.checkpoints) / "process").write_text(str(os.getpid()))
         if assignment.number < 2:
             raise RuntimeError("device-side assert")
         yield record
@@ -103,7 +103,7 @@ def failing_process(assignment: Assignment) -> Iterator[Record]:
 
 def crowded(assignment: Assignment) -> Iterator[Record]:
     """Two trials never fit on one GPU; who may have a neighbour waits some seconds for it."""
-    gpu = assignment.checkpoints.with_name(f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}")
+    gpu = Path(assignment.checkpoints).with_name(f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}")
     came, on_it = gpu / "came", gpu / "on_it"
     for marks in (came, on_it):
         marks.mkdir(parents=True, exist_ok=True)

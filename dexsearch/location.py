@@ -1,0 +1,23 @@
+"""Places that are a folder or a URI, as text; standard library only.
+
+A URI may carry options: `s3://bucket/a?endpoint_override=10.0.0.9:9000&scheme=http`. They stay
+at its end, whatever is appended to its path.
+"""
+
+import re
+from pathlib import Path
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_uri(location: str) -> bool:
+    """Return whether a location is a URI, else it is the path of a folder."""
+    return _URI.match(location) is not None
+
+
+def below(location: str, *names: str) -> str:
+    """Return the location of what is called `names[0]/names[1]/..` in a folder or under a URI."""
+    if not is_uri(location):
+        return str(Path(location, *names))
+    path, mark, options = location.partition("?")
+    return "/".join((path.rstrip("/"), *names)) + mark + options
