@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from dexsearch.data.image_info import ImageInfo, image_info_from
 from dexsearch.errors import DataError
+from dexsearch.images.limits import MAX_SIDE_PX
 
 FORMAT = 2
 MANIFEST_NAME = "manifest.json"
@@ -212,7 +213,9 @@ def read_manifest(folder: Path) -> Manifest:
                 hint="make the dataset again, or use the dexsearch version that wrote it",
             )
         return _manifest_from(values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         raise DataError(
             f"{path}: not a readable manifest ({_told(error)})",
             hint="make the file readable for you"
@@ -235,6 +238,8 @@ def _told(error: Exception) -> str:
 def _manifest_from(values: dict[str, Any]) -> Manifest:
     _refuse_other_keys(set(values))
     rows, columns = values["size_px"]
+    if not (0 < rows <= MAX_SIDE_PX and 0 < columns <= MAX_SIDE_PX):
+        raise ValueError(f"images of {rows} x {columns} px; at most {MAX_SIDE_PX} a side are read")
     images = {
         subset: tuple(image_info_from(entry) for entry in entries)
         for subset, entries in values["images"].items()
