@@ -10,6 +10,15 @@ from contextlib import closing
 from pathlib import Path
 
 
+def remedy(reason: str) -> str:
+    """Return what to do about a database that cannot be used, by what SQLite says of it."""
+    if "locked" in reason:
+        return "nothing is lost: end the program that has it open, then run dexsearch sync"
+    if "readonly" in reason or "full" in reason:
+        return "nothing is lost: mend its folder's permissions or space, then run dexsearch sync"
+    return "nothing is lost: delete that file, then dexsearch sync rebuilds it from the ledgers"
+
+
 def follow_move(database: Path, artifacts: str, experiment: str) -> None:
     """Point a database at the artifacts beside it, also where it was copied from elsewhere.
 

@@ -17,7 +17,7 @@ from urllib.request import ProxyHandler, build_opener
 from dexsearch.errors import ConfigurationError, EnvironmentFault
 from dexsearch.registry import tied
 from dexsearch.registry.address import DATABASE
-from dexsearch.registry.own_database import follow_move
+from dexsearch.registry.own_database import follow_move, remedy
 from dexsearch.registry.server_settings import (
     ServerSettings,
     server_command,
@@ -100,8 +100,7 @@ def _follow_workspace(workspace: Path) -> None:
     except sqlite3.Error as error:
         raise EnvironmentFault(
             f"MLflow's {str(database)!r} cannot be used: {error}",
-            hint="nothing is lost: delete that file, then dexsearch sync rebuilds it from the "
-            "ledgers",
+            hint=remedy(str(error)),
         ) from None
 
 

@@ -29,7 +29,7 @@ from dexsearch.registry.address import (
     tracking_uri,
     why_silent,
 )
-from dexsearch.registry.own_database import follow_move
+from dexsearch.registry.own_database import follow_move, remedy
 
 __all__ = ["SAFE_ENVIRONMENT", "TrackingStore", "open_tracking", "tracking_uri"]
 
@@ -183,5 +183,5 @@ def _unusable(workspace: Path, uri: str | None, reason: str) -> EnvironmentFault
         )
     return EnvironmentFault(
         f"MLflow's {str(workspace / DATABASE)!r} cannot be written: {reason}",
-        hint="nothing is lost; delete that file, then dexsearch sync rebuilds it from the ledgers",
+        hint=remedy(reason),
     )

@@ -1,0 +1,46 @@
+"""What is advised for a database that cannot be used fits what SQLite says of it."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dexsearch.registry.own_database import follow_move, remedy
+
+
+def _locked(path: Path) -> Callable[[], None]:
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("CREATE TABLE t (x)")
+    holder.execute("BEGIN EXCLUSIVE")
+    return holder.close
+
+
+def _damaged(path: Path) -> Callable[[], None]:
+    path.write_bytes(b"no database" * 1000)
+    return lambda: None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice", "deletes"),
+    [(_locked, "end the program", False), (_damaged, "rebuilds it from the ledgers", True)],
+)
+def test_a_database_is_to_be_deleted_only_where_that_helps(
+    tmp_path: Path, spoil: Callable[[Path], Callable[[], None]], advice: str, deletes: bool
+) -> None:
+    mend = spoil(tmp_path / "mlflow.db")
+    try:
+        with pytest.raises(sqlite3.Error) as refused:
+            follow_move(tmp_path / "mlflow.db", "file:///a", "dexsearch")
+    finally:
+        mend()
+    told = remedy(str(refused.value))
+    assert advice in told
+    assert ("delete" in told) is deletes
+
+
+@pytest.mark.parametrize(
+    "reason", ["attempt to write a readonly database", "database or disk is full"]
+)
+def test_a_file_that_cannot_be_written_is_not_to_be_deleted(reason: str) -> None:
+    assert "delete" not in remedy(reason)
