@@ -24,10 +24,10 @@ check: install
 	$(BIN)/lint-imports
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not cluster and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not cluster and not gpu and not lab"
 
 test-slow: install
-	$(BIN)/python -m pytest -m "slow or cluster"
+	$(BIN)/python -m pytest -m "(slow or cluster) and not lab"
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
