@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install demo check test test-slow clean
+.PHONY: install demo check test test-slow lab clean
 
 install: .venv/installed
 
