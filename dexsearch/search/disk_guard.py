@@ -1,0 +1,92 @@
+"""Is there room for what a search writes next? Asked before trials are handed out again.
+
+Looks and never writes. Quotas of users are not seen by looking: a file system tells of them only
+when something is written (EDQUOT), so a disk without a shortage may still refuse a checkpoint.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MARGIN_BYTES = 50 * 2**20
+"""Wanted in every folder besides checkpoints: the ledger, study.db, logs, Ray's own files."""
+MARGIN_FILES = 100
+FILES_PER_CHECKPOINT = 10
+_TRIALS_LOOKED_AT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DiskGuard:
+    """Tells whether folders have room for what the running trials may write next."""
+
+    folders: Sequence[Path]
+    """Where a search writes: its own folder, Ray's. One that is missing counts as its parent."""
+    storage: Path | None = None
+    """The folder that has `trials` with the checkpoints; None where they go to a URI."""
+    at_once: int = 1
+    """Trials that may save a checkpoint at the same time."""
+
+    def shortage(self) -> str | None:
+        """Return `3 MiB free in FOLDER, 500 MiB wanted` of the first folder in want, or None.
+
+        A folder that cannot be looked at, such as one of a server that is gone, is in want too.
+        """
+        for folder, wanted_bytes, wanted_files in self._wanted():
+            try:
+                found = os.statvfs(_existing(folder))
+            except OSError as error:
+                return f"{folder} cannot be looked at: {error.strerror}"
+            free_bytes = found.f_bavail * found.f_frsize
+            if free_bytes < wanted_bytes:
+                return f"{_mib(free_bytes)} free in {folder}, {_mib(wanted_bytes)} wanted"
+            if found.f_files and found.f_favail < wanted_files:  # some have no such limit
+                return f"{found.f_favail} more files fit in {folder}, {wanted_files} wanted"
+        return None
+
+    def _wanted(self) -> Iterator[tuple[Path, int, int]]:
+        """Yield each folder with the bytes and the files that it should have room for."""
+        if self.storage is not None:
+            bytes_ = self.at_once * largest_checkpoint_bytes(self.storage)
+            files = self.at_once * FILES_PER_CHECKPOINT
+            yield self.storage, bytes_ + MARGIN_BYTES, files + MARGIN_FILES
+        for folder in self.folders:
+            yield folder, MARGIN_BYTES, MARGIN_FILES
+
+
+def largest_checkpoint_bytes(storage: Path) -> int:
+    """Return the size of the largest checkpoint among those of the newest 64 trials, or 0."""
+    try:
+        names = [name for name in os.listdir(storage / "trials") if name.isdecimal()]
+    except OSError:
+        return 0
+    newest = sorted(map(int, names), reverse=True)[:_TRIALS_LOOKED_AT]
+    trials = (storage / "trials" / str(number) for number in newest)
+    return max((_size(folder) for trial in trials for folder in _checkpoints(trial)), default=0)
+
+
+def _checkpoints(trial: Path) -> Iterator[Path]:
+    """Yield the folders of a trial that are named for an epoch."""
+    try:
+        entries = [entry.name for entry in os.scandir(trial) if entry.name.isdecimal()]
+    except OSError:  # it was cleared up just now
+        return
+    yield from (trial / name for name in entries)
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
+    except OSError:
+        return 0
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or its nearest parent that is there."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:.0f} MiB"
