@@ -60,9 +60,10 @@ class TimedTrials:
     """The trial function with a stopwatch: a line per epoch into a file per process."""
 
     def __init__(self, contest: Contest) -> None:
+        from dexsearch.search.data_source import FolderSource
         from dexsearch.search.training_trials import TrainingTrials
 
-        self._trials = TrainingTrials(Path(contest.dataset), cpus=1)
+        self._trials = TrainingTrials(FolderSource(Path(contest.dataset)), cpus=1)
         self._folder = Path(contest.folder) / "times"
 
     def __call__(self, assignment: "Assignment") -> Iterator[dict[str, Any]]:
@@ -206,12 +207,13 @@ def shares(contest: Contest, clock: dict[str, float]) -> dict[str, float]:
 def seconds_per_epoch(dataset: str) -> float:
     """Train two epochs alone on one thread and time the second."""
     from dexsearch.config.trial import trial_config
+    from dexsearch.search.data_source import FolderSource
     from dexsearch.search.training_trials import TrainingTrials
     from dexsearch.search.trial import Assignment
 
     config = trial_config({"task": "joint", **FIXED}).model_dump(mode="json")
     with tempfile.TemporaryDirectory() as folder:
-        run = TrainingTrials(Path(dataset), cpus=1)(Assignment(0, config, 2, folder))
+        run = TrainingTrials(FolderSource(Path(dataset)), cpus=1)(Assignment(0, config, 2, folder))
         return float([record["seconds"] for record in run][-1])
 
 

@@ -6,7 +6,7 @@ Axes  N images, C targets, H rows, W columns. Values keep the dataset's units.
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,12 +16,34 @@ from torch import Tensor
 
 from dexsearch.config.trial import Task
 from dexsearch.data.manifest import Manifest
-from dexsearch.data.store import Dataset, Subset
+from dexsearch.data.store import Arrays, Subset
 from dexsearch.data.tumours import Tumours, tumours_of
 from dexsearch.errors import ConfigurationError
 from dexsearch.physics.detector import Exposure
 from dexsearch.physics.geometry import Detector
 from dexsearch.physics.inversion import ExposureInversion, fit_inversion
+
+
+@runtime_checkable
+class SubsetImages(Protocol):
+    """The images of a dataset by subset, wherever they lie; `Dataset` has them in a folder."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the dataset says about itself."""
+        ...
+
+    def arrays(self, subset: Subset) -> Arrays:
+        """Return the images of one subset."""
+        ...
+
+    def path_lengths(self, subset: Subset) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return the clean path lengths of soft tissue and bone in cm; None without."""
+        ...
+
+    def edges(self, subset: Subset) -> NDArray[Any] | None:
+        """Return what edges within a pixel let through, see `manifest.EDGES`; None without."""
+        ...
 
 
 @final
@@ -106,7 +128,7 @@ class TrainingData:
 
 
 def load_pairs(
-    dataset: Dataset, subset: Subset, targets: tuple[str, ...], device: torch.device
+    dataset: SubsetImages, subset: Subset, targets: tuple[str, ...], device: torch.device
 ) -> Pairs:
     """Copy one subset to the device, the targets stacked in the order given."""
     arrays = dataset.arrays(subset)
@@ -123,7 +145,7 @@ def load_pairs(
     )
 
 
-def load_training_data(dataset: Dataset, task: Task, device: torch.device) -> TrainingData:
+def load_training_data(dataset: SubsetImages, task: Task, device: torch.device) -> TrainingData:
     """Load the training and validation pairs of a task; the hold-out is not opened.
 
     Raises:

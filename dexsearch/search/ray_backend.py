@@ -1,6 +1,7 @@
 """Trials on Ray; import it after `cluster.prepare_environment`."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dexsearch.search.bridge import (
     StudySearcher,
     assignment_of,
 )
+from dexsearch.search.capacity import Capacity
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.packing import gpus_per_trial, n_concurrent, n_slots
 from dexsearch.search.ray_cluster import is_local_cluster_dead, ray_cluster
@@ -39,16 +41,20 @@ class RayBackend:
     address: str | None = None
     need_bytes: int | None = None
     """What the largest configuration needs of a GPU; None: a GPU takes one trial."""
+    ship_code: bool = False
+    """Whether the workers of a cluster import the dexsearch of this process."""
+    prepare: Callable[[TrialFunction], TrialFunction] = lambda function: function
+    """Called with `function` after joining the cluster; what it returns is run."""
 
     def run(self, driver: StudyDriver) -> None:
         """Run trials until the driver has no more."""
-        with ray_cluster(self.address):
+        with ray_cluster(self.address, ship_code=self.ship_code):
             self.run_on(driver)
 
     def run_on(self, driver: StudyDriver) -> None:
         """Run trials on the cluster that this process has joined."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-        bridge = Bridge(driver, self.function)
+        bridge = Bridge(driver, self.prepare(self.function))
         driver.is_backend_dead = is_local_cluster_dead
         try:
             self._tuner(bridge, driver).fit()
@@ -64,15 +70,18 @@ class RayBackend:
         request = {"cpu": float(self.resources.cpus), "gpu": gpus}
         if 0 < gpus <= 1:
             driver.running.sharing = GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9))
+        slots = n_slots(total, request)
+        if self.address is not None:  # nodes may join and leave
+            driver.running.room = Capacity(living_resources, cpus=request["cpu"], gpus=gpus)
         return tune.Tuner(
             tune.with_resources(TrialActor, request),
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(bridge),
                 scheduler=StudyScheduler(bridge),
                 num_samples=-1,
-                max_concurrent_trials=n_concurrent(
-                    n_slots(total, request), n_trials, is_local=self.address is None
-                ),
+                max_concurrent_trials=n_concurrent(slots, n_trials, is_local=True)
+                if self.address is None
+                else n_trials,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: f"trial-{assignment_of(trial).number}",
             ),
@@ -104,7 +113,7 @@ class RayBackend:
 
 def smallest_gpu_bytes() -> int | None:
     """Ask a GPU of every node for its memory; None where no GPU answers to torch."""
-    nodes = [node for node in _nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    nodes = [node for node in _living_nodes() if node["Resources"].get("GPU")]
     ask = ray.remote(num_cpus=0, num_gpus=0.01, max_calls=1)(_gpu_bytes)
     answers = ray.get(
         [
@@ -125,6 +134,11 @@ def _gpu_bytes() -> int | None:
     return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else None
 
 
-def _nodes() -> list[dict[str, Any]]:
+def living_resources() -> list[dict[str, float]]:
+    """Return what each node that lives has for trials."""
+    return [node["Resources"] for node in _living_nodes()]
+
+
+def _living_nodes() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return nodes
+    return [node for node in nodes if node["Alive"]]

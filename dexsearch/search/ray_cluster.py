@@ -8,10 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import worker as ray_worker
 
+import dexsearch
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search.cluster import refuse_bad_address
 
@@ -22,8 +24,11 @@ _OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epo
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None) -> Iterator[None]:
-    """Join the cluster at `address`, or start one on this machine; leave it, or stop it."""
+def ray_cluster(address: str | None, *, ship_code: bool = False) -> Iterator[None]:
+    """Join the cluster at `address`, or start one on this machine; leave it, or stop it.
+
+    With `ship_code` the workers of a cluster import the dexsearch of this process.
+    """
     silence_ray()
     scratch = scratch_folder() if address is None else None
     try:
@@ -31,7 +36,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             _start(scratch)
         elif address is not None:
             refuse_bad_address(address)
-            _join(address)
+            _join(address, runtime_env=shipped_code() if ship_code else {})
         yield
     finally:
         ray.shutdown()
@@ -101,9 +106,19 @@ def _start(scratch: str) -> None:
         raise EnvironmentFault(f"Ray does not start on this machine: {error}") from error
 
 
-def _join(address: str) -> None:
+def shipped_code() -> dict[str, Any]:
+    """Return the runtime environment in which workers import this process's dexsearch."""
+    return {"py_modules": [str(Path(dexsearch.__file__).parent)], "excludes": ["__pycache__"]}
+
+
+def _join(address: str, *, runtime_env: dict[str, Any]) -> None:
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env=runtime_env or None,
+        )
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         raise EnvironmentFault(
             f"cannot join the Ray cluster at {address}: {error}",

@@ -5,6 +5,7 @@ holds. Then a trial that ran out of memory beside others is put back, and half a
 once from there on; one that was alone has failed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 
@@ -41,6 +42,10 @@ class GpuSharing:
         """Return the sharing with half as many trials per GPU, at least one."""
         return replace(self, per_gpu=max(1, self.per_gpu // 2))
 
+    def at_most(self, per_gpu: int | None) -> "GpuSharing":
+        """Return the sharing with no more trials per GPU than that; None sets no limit."""
+        return self if per_gpu is None else replace(self, per_gpu=min(self.per_gpu, per_gpu))
+
 
 NO_GPU = GpuSharing()
 
@@ -51,11 +56,17 @@ class RunningTrials:
     def __init__(self) -> None:
         self.sharing = NO_GPU
         """For trials that are begun from now on."""
+        self.room: Callable[[GpuSharing], int | None] = lambda sharing: sharing.at_once
+        """How many trials run at once under a sharing; None: as many as the backend asks for."""
         self._begun_under: dict[int, GpuSharing] = {}
 
     def __contains__(self, number: int) -> bool:
         """Tell whether a trial runs."""
         return number in self._begun_under
+
+    def __len__(self) -> int:
+        """Count the trials that run."""
+        return len(self._begun_under)
 
     def begin(self, number: int) -> None:
         """Note that a trial runs."""
@@ -67,14 +78,9 @@ class RunningTrials:
 
     @property
     def is_full(self) -> bool:
-        """Whether the GPUs take no further trial beside those that run."""
-        at_once = self.sharing.at_once
+        """Whether there is no room for a further trial beside those that run."""
+        at_once = self.room(self.sharing)
         return at_once is not None and len(self._begun_under) >= at_once
-
-    @property
-    def may_be_put_back(self) -> bool:
-        """Whether any of them may run out of memory because of its neighbours."""
-        return any(sharing.is_shared for sharing in self._begun_under.values())
 
     def put_back(self, number: int) -> str | None:
         """End a trial that ran out of memory and halve the sharing; return what to tell of it.

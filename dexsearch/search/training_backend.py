@@ -5,9 +5,11 @@ from pathlib import Path
 from dexsearch.data.store import OPEN_SUBSETS, open_dataset
 from dexsearch.search.cluster import prepare_environment
 from dexsearch.search.continuation import StudyRequest
-from dexsearch.search.driver import Backend
+from dexsearch.search.data_source import FolderSource
+from dexsearch.search.backend import Backend
 from dexsearch.search.packing import largest_need_bytes
 from dexsearch.search.site import Site
+from dexsearch.search.trial import TrialFunction
 
 
 def training_backend(request: StudyRequest, folder: Path, site: Site) -> Backend:
@@ -25,15 +27,33 @@ def training_backend(request: StudyRequest, folder: Path, site: Site) -> Backend
 
     return RayBackend(
         function=TrainingTrials(
-            dataset.resolve(),
+            FolderSource(
+                dataset.resolve(), request.dataset_digest, check_bytes=site.address is not None
+            ),
             cpus=space.resources.cpus,
             measure_latency=space.limits.latency_ms is not None,
         ),
         resources=space.resources,
         scratch=folder / "tune",
         address=site.address,
+        ship_code=site.ship_code,
+        prepare=_with_data if site.address is not None else _as_it_is,
         need_bytes=largest_need_bytes(space, request.size_px, n_images=_n_images(dataset)),
     )
+
+
+def _as_it_is(function: TrialFunction) -> TrialFunction:
+    return function
+
+
+def _with_data(function: TrialFunction) -> TrialFunction:
+    """Let the trials find their images on every node of the cluster that was joined."""
+    from dexsearch.search.data_shipping import shipped  # noqa: PLC0415  (environment first)
+    from dexsearch.search.training_trials import TrainingTrials  # noqa: PLC0415  (torch)
+
+    if isinstance(function, TrainingTrials) and isinstance(function.source, FolderSource):
+        return function.from_source(shipped(function.source))
+    return function
 
 
 def _n_images(dataset: Path) -> int:

@@ -1,13 +1,12 @@
 """The trial function of a real search: open the dataset once, then train what is assigned."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
 from dexsearch.config.trial import Task, TrialConfig
 from dexsearch.data.pairs import TrainingData, load_training_data
-from dexsearch.data.store import open_dataset
+from dexsearch.search.data_source import DataSource
 from dexsearch.search.trial import Assignment, Record, failure_of
 from dexsearch.training.device import take_share, training_device
 from dexsearch.training.latency import latency_ms
@@ -18,12 +17,16 @@ from dexsearch.training.memory import training_memory_bytes
 class TrainingTrials:
     """Trains assigned configurations on one dataset, which it loads in the worker."""
 
-    def __init__(self, dataset: Path, *, cpus: int, measure_latency: bool = False) -> None:
+    def __init__(self, source: DataSource, *, cpus: int, measure_latency: bool = False) -> None:
         """With `measure_latency`, the record of epoch 1 has the generator's `latency_ms`."""
+        self.source = source
         self._measure_latency = measure_latency
-        self._dataset = dataset
         self._cpus = cpus
         self._data: dict[Task, TrainingData] = {}
+
+    def from_source(self, source: DataSource) -> "TrainingTrials":
+        """Return the same with another source."""
+        return TrainingTrials(source, cpus=self._cpus, measure_latency=self._measure_latency)
 
     def __call__(self, assignment: Assignment) -> Iterator[Record]:
         """Yield the record of each epoch, those of an earlier process first."""
@@ -32,8 +35,7 @@ class TrainingTrials:
         device = training_device()
         take_share(device, assignment.gpu_share)
         if config.task not in self._data:
-            dataset = open_dataset(self._dataset)
-            self._data[config.task] = load_training_data(dataset, config.task, device)
+            self._data[config.task] = load_training_data(self.source.open(), config.task, device)
         data = self._data[config.task]
         height, width = data.validation.input.shape[-2:]
         records = train(

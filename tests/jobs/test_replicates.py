@@ -25,6 +25,7 @@ from dexsearch.jobs.status import study_status
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import StudyRecord, read_study
 from dexsearch.registry.record import LOG_NAME, read_registry
+from dexsearch.search.data_source import FolderSource
 from dexsearch.search.in_process import InProcessBackend
 from dexsearch.search.progress import SilentProgress
 from dexsearch.search.space import trial_seed
@@ -81,7 +82,7 @@ def trained_here(clock: Callable[[], float] | None = None) -> Callable[[SearchPl
             plan.space, study=plan.study, folder=plan.folder, dataset=plan.dataset,
             dataset_digest=open_dataset(plan.dataset).manifest.digest, size_px=plan.size_px,
             progress=SilentProgress(), **limits,  # type: ignore[arg-type]
-            backend=InProcessBackend(TrainingTrials(plan.dataset, cpus=1), slots=1),
+            backend=InProcessBackend(TrainingTrials(FolderSource(plan.dataset), cpus=1), slots=1),
         )  # fmt: skip
 
     return search

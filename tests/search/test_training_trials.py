@@ -8,6 +8,7 @@ import torch
 
 from dexsearch.config.trial import trial_config
 from dexsearch.data.store import Dataset
+from dexsearch.search.data_source import FolderSource
 from dexsearch.search.training_trials import TrainingTrials
 from dexsearch.search.trial import Assignment, Record, TrialStepper
 from dexsearch.training.networks import Networks
@@ -18,7 +19,7 @@ def records_of(dataset: Dataset, folder: Path, *, measure_latency: bool) -> list
         {"generator.depth": 2, "generator.width": 4, "loss.adversarial": "none", "batch_size": 4}
     )
     assignment = Assignment(0, config.model_dump(mode="json"), epochs=2, checkpoints=str(folder))
-    trials = TrainingTrials(dataset.path, cpus=1, measure_latency=measure_latency)
+    trials = TrainingTrials(FolderSource(dataset.path), cpus=1, measure_latency=measure_latency)
     return list(trials(assignment))
 
 
@@ -52,7 +53,7 @@ def test_out_of_memory_tells_how_much_the_configuration_needs_by_estimate(
 
     monkeypatch.setattr(Networks, "train_step", too_large)
     config = trial_config({"generator.depth": 2, "generator.width": 4, "batch_size": 4})
-    stepper = TrialStepper(TrainingTrials(exposed_cohort.path, cpus=1))
+    stepper = TrialStepper(TrainingTrials(FolderSource(exposed_cohort.path), cpus=1))
     stepper.begin(
         Assignment(0, config.model_dump(mode="json"), epochs=2, checkpoints=str(tmp_path))
     )
