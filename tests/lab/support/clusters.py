@@ -1,0 +1,161 @@
+"""A Ray cluster on hosts of namespaces.py: a head and workers, each killed by its own number."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from namespaces import Hosts
+
+PORT = 6379
+_RAY = str(Path(sys.executable).with_name("ray"))
+_TRIAL = "ray::ResourceTrainable"
+_STARTED = "Ray runtime started"
+_ISOLATED = ["unshare", "--pid", "--fork", "--mount", "--kill-child", "--mount-proc"]
+HEALTH = {
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""What finds a silent node in some seconds; it belongs in the environment of the head."""
+
+
+class LabCluster:
+    """Nodes by host number; host 1 is the head."""
+
+    def __init__(self, hosts: Hosts, folder: Path, environment: Mapping[str, str]) -> None:
+        self.hosts = hosts
+        self.environment = dict(environment)
+        self._folder = folder
+        self._nodes: dict[int, subprocess.Popen[bytes]] = {}
+
+    @property
+    def address(self) -> str:
+        """What `--address` takes."""
+        return f"{self.hosts.address(1)}:{PORT}"
+
+    def start(self, host: int, *, cpus: int = 1, gpus: int = 0, **more: str) -> None:
+        """Start a node and return at once; `more` goes into its environment."""
+        scratch = self._folder / f"n{host}-{len(list(self._folder.iterdir()))}"
+        scratch.mkdir()
+        role = ["--head", f"--port={PORT}", "--include-dashboard=false"]
+        if host != 1:
+            role = [f"--address={self.address}"]
+        command = [
+            *self.hosts.inside(host), *_ISOLATED, _RAY, "start", *role, "--block",
+            f"--node-ip-address={self.hosts.address(host)}", f"--num-cpus={cpus}",
+            f"--num-gpus={gpus}", "--object-store-memory=100000000", f"--temp-dir={scratch}",
+            "--disable-usage-stats",
+        ]  # fmt: skip
+        with self._told(host).open("wb") as told:
+            self._nodes[host] = subprocess.Popen(
+                command, stdout=told, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                env={**self.environment, **more}, start_new_session=True,
+            )  # fmt: skip
+
+    def wait(self, *hosts: int, timeout_s: float = 90) -> None:
+        """Return once nodes have joined the cluster."""
+        for host in hosts:
+            node, told = self._nodes[host], self._told(host)
+            wait_until(
+                lambda told=told: _STARTED in told.read_text(),  # type: ignore[misc]
+                timeout_s,
+                alive=node,
+                why=lambda told=told: told.read_text()[-2000:],  # type: ignore[misc]
+            )
+
+    def kill(self, host: int) -> None:
+        """Kill every process of a node, as if its power was cut."""
+        node = self._nodes.pop(host)
+        for pid in self.hosts.processes(host):
+            if "raylet" in _program(pid):
+                os.kill(pid, signal.SIGKILL)
+        node.kill()
+        node.wait()
+
+    def trial_processes(self, host: int) -> list[int]:
+        """Return the processes of a host that hold a trial."""
+        running = self.hosts.processes(host)
+        return [pid for pid, command in running.items() if command.startswith(_TRIAL)]
+
+    def stop(self) -> None:
+        """Kill every node."""
+        for host in sorted(self._nodes, reverse=True):
+            self.kill(host)
+
+    def _told(self, host: int) -> Path:
+        return self._folder.with_name(f"{self._folder.name}-host{host}.txt")
+
+
+def _program(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
+@contextmanager
+def lab_cluster(
+    n: int = 3, *, health: Mapping[str, str] = HEALTH, **environment: str
+) -> Iterator[LabCluster]:
+    """Run a cluster of `n` nodes with one processor each; `environment` is that of every node."""
+    folder = Path(tempfile.mkdtemp(prefix="dxlab-", dir="/tmp"))  # short: sockets lie in it
+    (folder / "ray").mkdir()
+    try:
+        with Hosts(n) as hosts:
+            cluster = LabCluster(hosts, folder / "ray", plain_environment(folder) | environment)
+            try:
+                cluster.start(1, **health)
+                wait_until(lambda: _answers(cluster.address), 60)
+                for host in range(2, n + 1):
+                    cluster.start(host)
+                cluster.wait(*range(1, n + 1))
+                yield cluster
+            finally:
+                cluster.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def plain_environment(home: Path) -> dict[str, str]:
+    """Return our environment without settings of Ray, and with another home."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "MLFLOW_"))}
+    return kept | {
+        "HOME": str(home), "RAY_AUTH_MODE": "disabled", "NO_COLOR": "1", "COLUMNS": "200",
+        "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3]),
+    }  # fmt: skip
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(
+    is_so: Callable[[], bool],
+    timeout_s: float,
+    *,
+    alive: "subprocess.Popen[bytes] | None" = None,
+    why: Callable[[], str] = lambda: "",
+) -> float:
+    """Wait for a condition; return when it held, in seconds since 1970; fail with `why` if not."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        ended = alive is not None and alive.poll() is not None
+        if (ended and not is_so()) or time.monotonic() > deadline:
+            what = "its process has ended" if ended else f"not so after {timeout_s:g} s"
+            raise AssertionError(f"{what}: {why()}")
+        time.sleep(0.05)
+    return time.time()
