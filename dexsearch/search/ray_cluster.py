@@ -15,7 +15,7 @@ from ray._private import worker as ray_worker
 
 import dexsearch
 from dexsearch.errors import EnvironmentFault
-from dexsearch.search.cluster import refuse_bad_address
+from dexsearch.search.joining import Tell, joinable_cluster
 
 _SCRATCH_PREFIX = "dexray-"
 _MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes
@@ -24,10 +24,16 @@ _OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epo
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None, *, ship_code: bool = False) -> Iterator[None]:
+def ray_cluster(
+    address: str | None, *, ship_code: bool = False, tell: Tell = lambda text: None
+) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine; leave it, or stop it.
 
-    With `ship_code` the workers of a cluster import the dexsearch of this process.
+    With `ship_code` the workers of a cluster import the dexsearch of this process; `tell` hears
+    what is odd about the cluster.
+
+    Raises:
+        EnvironmentFault: if Ray does not start here, or the cluster does not take this process.
     """
     silence_ray()
     scratch = scratch_folder() if address is None else None
@@ -35,8 +41,10 @@ def ray_cluster(address: str | None, *, ship_code: bool = False) -> Iterator[Non
         if scratch is not None:
             _start(scratch)
         elif address is not None:
-            refuse_bad_address(address)
-            _join(address, runtime_env=shipped_code() if ship_code else {})
+            _join(
+                joinable_cluster(address, tell).address,
+                runtime_env=shipped_code() if ship_code else {},
+            )
         yield
     finally:
         ray.shutdown()
@@ -122,5 +130,5 @@ def _join(address: str, *, runtime_env: dict[str, Any]) -> None:
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         raise EnvironmentFault(
             f"cannot join the Ray cluster at {address}: {error}",
-            hint="with a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+            hint="its head answers, so look at the Ray processes of this machine: `ray status`",
         ) from error
