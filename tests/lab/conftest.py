@@ -19,20 +19,28 @@ TABLE = Path(__file__).parents[2] / "docs" / "faults.md"
 ROWS = pytest.StashKey[dict[str, Row]]()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin the row of a case."""
+    name = item.name.removeprefix("test_")
+    item.config.stash.setdefault(ROWS, {})[name] = Row(BY_NAME[name])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:  # noqa: ANN401
-    """Keep why a case failed in its row."""
+    """Keep in its row whether a case failed and why; one that was interrupted has no row."""
     report = yield
-    row = item.config.stash.get(ROWS, {}).get(item.name.removeprefix("test_"))
-    if row is not None and report.failed and row.failure is None:
-        lines = str(call.excinfo.value).splitlines() if call.excinfo else []
-        row.failure = f"{call.excinfo.typename if call.excinfo else ''}: {' '.join(lines)[:400]}"
+    row = item.config.stash[ROWS][item.name.removeprefix("test_")]
+    if report.when == "call" or report.failed:
+        row.is_over, row.load = True, os.getloadavg()[0]
+    if report.failed and row.failure is None and call.excinfo is not None:
+        told = " ".join(str(call.excinfo.value).split())
+        row.failure = f"{call.excinfo.typename}: {told[:400]}"
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the table."""
-    rows = session.config.stash.get(ROWS, {})
+    rows = [row for row in session.config.stash.get(ROWS, {}).values() if row.is_over]
     if rows:
         write_rows(Path(os.environ.get("DEXSEARCH_LAB_TABLE", TABLE)), rows)
 
@@ -44,13 +52,9 @@ def _root() -> None:
 
 
 @pytest.fixture
-def row(request: pytest.FixtureRequest) -> Iterator[Row]:
+def row(request: pytest.FixtureRequest) -> Row:
     """The row of this case."""
-    name = request.node.name.removeprefix("test_")
-    rows = request.config.stash.setdefault(ROWS, {})
-    rows[name] = Row(BY_NAME[name])
-    yield rows[name]
-    rows[name].load = os.getloadavg()[0]
+    return request.config.stash[ROWS][request.node.name.removeprefix("test_")]
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,54 @@
 """Trials, nodes, the network and the driver die; the search is the same."""
 
+import contextlib
 import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from clusters import LabCluster
 from laws import assert_whole, continued_since, recovery
+from namespaces import command_line
 from searches import HALVING, NewSearch, Search
 from table import Row
 
 pytestmark = pytest.mark.lab
+ENVIRONMENT_FAULT = 4
 N_KILLS = 20
+ZOMBIE_S = 25.0
+"""Long enough for two checkpoints of whoever still trains."""
+
+
+class ZombieWrites:
+    """Files that node 2 puts into a trial's folder after another node has taken the trial over."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._since: float | None = None
+        self.found: set[str] = set()
+
+    def is_taken_over(self) -> bool:
+        """Tell whether a process of another node has claimed the folder."""
+        writer = self._folder / "writer"
+        if writer.exists() and not _is_of_node_2(writer):
+            self._since = writer.stat().st_mtime
+        return self._since is not None
+
+    def look(self) -> bool:
+        """Remember what is there and should not; return False, to be used while waiting."""
+        for path in self._folder.rglob("*"):
+            with contextlib.suppress(OSError):  # it was deleted just now
+                newer = path.stat().st_mtime > (self._since or 0) + 1.0  # a save under way
+                if newer and path.is_file() and _is_of_node_2(path):
+                    self.found.add(str(path.relative_to(self._folder)))
+        return False
+
+
+def _is_of_node_2(path: Path) -> bool:
+    """Tell who wrote a file: nobody but node 2 forbids others to read."""
+    return path.stat().st_mode & 0o004 == 0
 
 
 def finish(search: Search, row: Row, since: float, trials: int) -> None:
@@ -52,15 +88,33 @@ def test_node_killed(fresh: LabCluster, new_search: NewSearch, row: Row) -> None
 
 
 def test_partition(fresh: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(fresh)
+    """Node 2 writes files with modes of its own, so it shows who wrote what."""
+    fresh.leave(2)
+    fresh.start(2, setup="umask 027")
+    fresh.wait(2)
+    search = new_search(fresh, trials=4, epochs=300)
     running(search, fresh, 20)
     driver = search.drivers[-1]
     fresh.hosts.cut(2)
     since = time.time()
     search.wait_for(lambda: len(continued_since(search.study, since)) > 0, driver)
+    zombies = fresh.trial_processes(2)
+    (trial, *_) = {event["trial"] for event in continued_since(search.study, since)}
+    writes = ZombieWrites(search.study / "trials" / str(trial))
+    search.wait_for(writes.is_taken_over, driver)
+    healing = time.monotonic() + ZOMBIE_S
+    search.wait_for(lambda: writes.look() or time.monotonic() > healing, driver)
+    n_alive = sum(bool(command_line(pid)) for pid in zombies)
     fresh.hosts.heal(2)
-    finish(search, row, since, 6)
-    row.saw("healed: nothing written by the process that had been cut off")
+    while driver.process.poll() is None:
+        writes.look()
+        time.sleep(0.1)
+    finish(search, row, since, 4)
+    assert not writes.found, f"written by the process that was cut off: {writes.found}"
+    row.saw(
+        f"cut off for {ZOMBIE_S:g} s more, {n_alive} of its processes alive, then healed: "
+        "nothing written by them"
+    )
 
 
 def test_driver_killed(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
@@ -77,3 +131,40 @@ def test_driver_killed(steady: LabCluster, new_search: NewSearch, row: Row) -> N
     finish(search, row, last.begun, 12)
     row.recovery = ""
     row.saw(f"{n_before} epochs after {N_KILLS} kills, {search.n_epochs} at the end")
+
+
+def test_head_killed(fresh: LabCluster, new_search: NewSearch, row: Row) -> None:
+    search = new_search(fresh)
+    running(search, fresh, 20)
+    driver = search.drivers[-1]
+    fresh.kill(1)
+    since = time.time()
+    code = driver.wait(150)
+    row.recovery = f"driver ended after {time.time() - since:.1f} s"
+    told = driver.stderr.splitlines()
+    assert code == ENVIRONMENT_FAULT, f"exit code {code}: {told[-5:]}"
+    assert "Traceback" not in driver.stderr
+    row.saw(f"exit {code}: {driver.told_error}")
+    fresh.stop()
+    fresh.start_all()
+    search.start().ended_well()
+    whole = assert_whole(search.study, 6, states=("complete",))
+    row.lost_twice = whole.told
+    row.saw(f"the same command on a new cluster: {whole.states}")
+
+
+def test_nodes_join_and_leave(fresh: LabCluster, new_search: NewSearch, row: Row) -> None:
+    search = new_search(fresh, trials=10)
+    running(search, fresh, 20)
+    driver = search.drivers[-1]
+    fresh.start(4)
+    begun = time.time()
+    fresh.wait(4)
+    joined = time.time()
+    search.wait_for(lambda: bool(fresh.trial_processes(4)), driver)
+    row.saw(
+        f"the fourth node joined after {joined - begun:.0f} s and had a trial "
+        f"{time.time() - joined:.0f} s later"
+    )
+    fresh.kill(2)
+    finish(search, row, time.time(), 10)

@@ -31,9 +31,14 @@ HEALTH = {
 class LabCluster:
     """Nodes by host number; host 1 is the head."""
 
-    def __init__(self, hosts: Hosts, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, hosts: Hosts, folder: Path, environment: Mapping[str, str], *, n: int,
+        health: Mapping[str, str],
+    ) -> None:  # fmt: skip
         self.hosts = hosts
         self.environment = dict(environment)
+        self._n = n
+        self._health = dict(health)
         self._folder = folder
         self._nodes: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -42,16 +47,43 @@ class LabCluster:
         """What `--address` takes."""
         return f"{self.hosts.address(1)}:{PORT}"
 
-    def start(self, host: int, *, cpus: int = 1, gpus: int = 0, **more: str) -> None:
-        """Start a node and return at once; `more` goes into its environment."""
+    @property
+    def disk(self) -> Path:
+        """A disk of 200 MiB that every node sees."""
+        return self._folder.with_name("disk")
+
+    @property
+    def shared(self) -> Path:
+        """A folder that every node sees, for storage."""
+        return self._folder.with_name("shared")
+
+    def start_all(self) -> None:
+        """Start the head, then the others, and wait for them."""
+        self.start(1, **self._health)
+        wait_until(lambda: _answers(self.address), 90)
+        others = range(2, self._n + 1)
+        for host in others:
+            self.start(host)
+        self.wait(1, *others)
+
+    def start(self, host: int, *, setup: str = ":", gpus: int = 0, **more: str) -> None:
+        """Start a node with one processor and return at once.
+
+        Args:
+            host: its number.
+            setup: what a shell does before, in the mount namespace of the node.
+            gpus: how many it says it has.
+            more: goes into its environment.
+        """
         scratch = self._folder / f"n{host}-{len(list(self._folder.iterdir()))}"
         scratch.mkdir()
         role = ["--head", f"--port={PORT}", "--include-dashboard=false"]
         if host != 1:
             role = [f"--address={self.address}"]
         command = [
-            *self.hosts.inside(host), *_ISOLATED, _RAY, "start", *role, "--block",
-            f"--node-ip-address={self.hosts.address(host)}", f"--num-cpus={cpus}",
+            *self.hosts.inside(host), *_ISOLATED, "sh", "-c", f'{setup} && exec "$@"', "sh",
+            _RAY, "start", *role, "--block",
+            f"--node-ip-address={self.hosts.address(host)}", "--num-cpus=1",
             f"--num-gpus={gpus}", "--object-store-memory=100000000", f"--temp-dir={scratch}",
             "--disable-usage-stats",
         ]  # fmt: skip
@@ -61,7 +93,7 @@ class LabCluster:
                 env={**self.environment, **more}, start_new_session=True,
             )  # fmt: skip
 
-    def wait(self, *hosts: int, timeout_s: float = 90) -> None:
+    def wait(self, *hosts: int, timeout_s: float = 150) -> None:
         """Return once nodes have joined the cluster."""
         for host in hosts:
             node, told = self._nodes[host], self._told(host)
@@ -80,6 +112,18 @@ class LabCluster:
                 os.kill(pid, signal.SIGKILL)
         node.kill()
         node.wait()
+
+    def leave(self, host: int) -> None:
+        """Kill a node and return once the head knows."""
+        self.kill(host)
+        wait_until(lambda: self.n_alive() == len(self._nodes), 60)
+
+    def n_alive(self) -> int:
+        """Return how many nodes the head takes for alive."""
+        from ray._raylet import GcsClient
+
+        nodes = GcsClient(address=self.address).get_all_node_info(timeout=10)
+        return sum(node.state == 0 for node in nodes.values())
 
     def trial_processes(self, host: int) -> list[int]:
         """Return the processes of a host that hold a trial."""
@@ -106,23 +150,35 @@ def _program(pid: int) -> str:
 def lab_cluster(
     n: int = 3, *, health: Mapping[str, str] = HEALTH, **environment: str
 ) -> Iterator[LabCluster]:
-    """Run a cluster of `n` nodes with one processor each; `environment` is that of every node."""
+    """Run a cluster of `n` nodes with one processor each, and a spare host.
+
+    `health` is the environment of the head alone, `environment` that of every node.
+    """
     folder = Path(tempfile.mkdtemp(prefix="dxlab-", dir="/tmp"))  # short: sockets lie in it
-    (folder / "ray").mkdir()
+    for name in ("ray", "disk", "shared"):
+        (folder / name).mkdir()
     try:
-        with Hosts(n) as hosts:
-            cluster = LabCluster(hosts, folder / "ray", plain_environment(folder) | environment)
+        with _mounted(folder / "disk"), Hosts(n + 1) as hosts:
+            everywhere = plain_environment(folder) | environment
+            cluster = LabCluster(hosts, folder / "ray", everywhere, n=n, health=health)
             try:
-                cluster.start(1, **health)
-                wait_until(lambda: _answers(cluster.address), 60)
-                for host in range(2, n + 1):
-                    cluster.start(host)
-                cluster.wait(*range(1, n + 1))
+                cluster.start_all()
                 yield cluster
             finally:
                 cluster.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _mounted(folder: Path) -> Iterator[None]:
+    """Mount a small disk; nodes started later see it."""
+    disk = ["-t", "tmpfs", "-o", "size=200m", "dexsearch-lab", str(folder)]
+    subprocess.run(["mount", *disk], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def plain_environment(home: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ SPACE: dict[str, Any] = {
     "task": "joint",
     "trials": 6,
     "epochs": 100,
-    "register": 1,
+    "register": 0,
     "pruner": {"kind": "none", "min_epochs": 3},
     "sampler": {"kind": "qmc", "seed": 0},
     "resources": {"cpus": 1, "gpus": 0},
@@ -155,6 +155,12 @@ class Driver:
     def stdout(self) -> str:
         """What it printed so far."""
         return self.results.read_text(errors="replace")
+
+    @property
+    def told_error(self) -> str:
+        """The line that says why it ended, and its hint."""
+        lines = self.stderr.splitlines()
+        return "; ".join(line for line in lines if line.startswith(("error:", "hint:")))
 
     @property
     def code(self) -> int:

@@ -1,7 +1,7 @@
 """The table of docs/faults.md: read, merged with new rows, written."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,8 @@ class Row:
     failure: str | None = None
     """First line of what went wrong; None if the law holds."""
     load: float = 0.0
-    """Mean number of running processes while it ran, those of others included."""
+    """Processes that wanted a processor at its end, those of others included."""
+    is_over: bool = False
 
     def saw(self, text: str) -> None:
         """Add to what was seen."""
@@ -45,13 +46,13 @@ class Row:
         return f"| {' | '.join(_cell(cell) for cell in cells)} |"
 
 
-def write_rows(path: Path, rows: Mapping[str, Row]) -> None:
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Replace the rows of the faults that were run; those of earlier runs stay."""
     text = path.read_text(encoding="utf-8") if path.exists() else f"{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     old, _, after = rest.partition(END)
     known = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines() if line}
-    known |= {row.fault.title: str(row) for row in rows.values()}
+    known |= {row.fault.title: str(row) for row in rows}
     lines = [known[fault.title] for fault in FAULTS if fault.title in known]
     table = "\n".join([BEGIN, "", HEAD, *lines, "", END])
     path.write_text(before + table + after, encoding="utf-8")
