@@ -1,0 +1,153 @@
+"""Look at every node of a cluster before the first trial, in seconds; after joining it.
+
+Every node that may run trials is asked at once whether it has the same software, sees the storage
+and the dataset, and has space left. All that is wrong with all of them is told together.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dexsearch.config.space import ResourcesConfig
+from dexsearch.errors import EnvironmentFault
+from dexsearch.search import preflight_node
+from dexsearch.search.preflight_asking import Questions, ask_nodes, in_time
+from dexsearch.search.preflight_node import Answer
+from dexsearch.search.preflight_report import (
+    SHARE_STORAGE,
+    Finding,
+    NodeReport,
+    dataset_note,
+    findings,
+)
+from dexsearch.search.preflight_room import Node, living_nodes, nodes_of_trials, wait_for_room
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightRequest:
+    """What a search asks of a cluster."""
+
+    address: str
+    storage: str | None
+    """Folder or URI of its checkpoints; None is not looked at."""
+    dataset: Path | None
+    """Its folder; None is not looked at."""
+    digest: str | None
+    resources: ResourcesConfig
+    ship_code: bool = False
+    patience_s: float = 60.0
+    """How long a node with room for a trial may take to join, where there is no autoscaler."""
+    answer_s: float = 60.0
+    """How long nodes, and the storage, may take to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the nodes answered, and what is wrong with them."""
+
+    reports: tuple[NodeReport, ...]
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @property
+    def refusals(self) -> tuple[Finding, ...]:
+        """What keeps the search from running."""
+        return tuple(finding for finding in self.findings if finding.is_refusal)
+
+    def __str__(self) -> str:
+        """Return the line for a person."""
+        gpus = sum(report.gpus for report in self.reports)
+        cpus = sum(report.cpus for report in self.reports)
+        n = len(self.findings)
+        verdict = "all well" if not n else f"{n} warning{'s' if n > 1 else ''}"
+        nodes = f"{len(self.reports)} node{'s' if len(self.reports) > 1 else ''}"
+        return (
+            f"preflight: {nodes}, {gpus:g} GPUs, {cpus:g} CPUs: {verdict} ({self.seconds:.1f} s)"
+        )
+
+
+def preflight(
+    request: PreflightRequest, tell: Tell, *, is_stopped: Callable[[], bool] = lambda: False
+) -> tuple[NodeReport, ...]:
+    """Look at the nodes on which trials may run; wait for one where there is none yet.
+
+    Args:
+        request: what the search asks for.
+        tell: is given each line that a waiting person wants to read.
+        is_stopped: whether the user has asked to stop; then nothing may come back.
+
+    Raises:
+        EnvironmentFault: with every refusal of every node, or if no node has room for a trial.
+    """
+    nodes = wait_for_room(
+        request.resources, tell, patience_s=request.patience_s, is_stopped=is_stopped
+    )
+    if is_stopped():
+        return ()
+    found = inspect_nodes(request, nodes)
+    if found.refusals:
+        raise refusal(found)
+    tell(str(found))
+    for warning in found.findings:
+        tell(f"warning: {warning}")
+    if (note := dataset_note(found.reports)) is not None:
+        tell(f"preflight: {note}")
+    return found.reports
+
+
+def refusal(found: Inspection) -> EnvironmentFault:
+    """Return all refusals as one error."""
+    n_bad = len({finding.node for finding in found.refusals})
+    first = f"{n_bad} of {len(found.reports)} nodes cannot run trials of this search:"
+    return EnvironmentFault(
+        "\n".join([first, *map(str, found.refusals)]),
+        hint="put them right or take them out of the cluster; nothing has been trained",
+    )
+
+
+def inspect_cluster(request: PreflightRequest) -> Inspection:
+    """Look at the nodes as they are; waits for none.
+
+    Without a node that has room for a trial, all are looked at.
+    """
+    nodes = living_nodes()
+    return inspect_nodes(request, nodes_of_trials(nodes, request.resources) or nodes)
+
+
+def inspect_nodes(request: PreflightRequest, nodes: Sequence[Node]) -> Inspection:
+    """Ask nodes, all at once, and judge what they answer.
+
+    Raises:
+        EnvironmentFault: if this machine cannot use the storage.
+    """
+    begun = time.monotonic()
+    place, secret = None, ""
+    if request.storage is not None:
+        place, secret = _begun_probe(request.storage, request.answer_s)
+    try:
+        questions = Questions(request.dataset, request.digest, place, secret, request.answer_s)
+        reports = ask_nodes(nodes, questions)
+    finally:
+        if place is not None:
+            in_time(request.answer_s, preflight_node.end_probe, place)
+    judged = findings(reports, _own_answer(), storage=request.storage, ship_code=request.ship_code)
+    return Inspection(tuple(reports), tuple(judged), time.monotonic() - begun)
+
+
+def _begun_probe(storage: str, longest_s: float) -> tuple[str, str]:
+    try:
+        return in_time(longest_s, preflight_node.begin_probe, storage)
+    except Exception as error:  # whatever a file system or pyarrow says
+        why = f"no answer in {longest_s:g} s" if isinstance(error, TimeoutError) else str(error)
+        raise EnvironmentFault(
+            f"this machine cannot write into the storage {storage}: {why}", hint=SHARE_STORAGE
+        ) from error
+
+
+def _own_answer() -> Answer:
+    return preflight_node.look(
+        {"storage": None, "secret": "", "name": "", "dataset": None, "digest": None}
+    )

@@ -1,0 +1,203 @@
+"""What a node is asked before a search, and how it answers; runs on nodes without dexsearch too.
+
+Ray sends this module by value, so it imports the standard library alone, and questions and
+answers are plain dictionaries.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypedDict
+
+PACKAGE = "dexsearch"
+LIBRARIES = ("dexsearch", "ray", "torch")
+DRIVER_FILE = "driver"
+_NOT_CODE = {"__pycache__", "search_spaces"}  # the wheel has its own copy of the latter
+_SEEN_WITHIN_S = 3.0  # a shared file system may show a new file late
+
+
+class Question(TypedDict):
+    """What the driver wants to know; `storage` and `dataset` may be None."""
+
+    storage: str | None
+    """Folder or URI of the probe: a place of its own within the storage."""
+    secret: str
+    """What the driver wrote there."""
+    name: str
+    """What the node calls its own file there."""
+    dataset: str | None
+    digest: str | None
+
+
+class Answer(TypedDict):
+    """What a node found."""
+
+    hostname: str
+    python: str
+    versions: dict[str, str | None]
+    """Of `LIBRARIES`; None where one is missing."""
+    code: str | None
+    """Hash of the sources of dexsearch; None without it."""
+    storage_fault: str | None
+    """Why the storage cannot be used; None if it can, or nobody asked."""
+    storage_free: int | None
+    """Bytes; None where nobody can tell, as behind a URI."""
+    dataset: str | None
+    """`same`, `other` or `absent`; None where nobody asked."""
+    scratch: str
+    scratch_free: int
+    clock_s: float
+    """Seconds since 1970."""
+
+
+def look(question: Question) -> Answer:
+    """Return what this machine sees."""
+    scratch = _scratch()
+    fault = None if question["storage"] is None else _storage_fault(question["storage"], question)
+    return {
+        "hostname": socket.gethostname(),
+        "python": platform.python_version(),
+        "versions": {library: _version(library) for library in LIBRARIES},
+        "code": code_hash(),
+        "storage_fault": fault,
+        "storage_free": None if fault else _free(question["storage"]),
+        "dataset": _dataset(question["dataset"], question["digest"]),
+        "scratch": scratch,
+        "scratch_free": shutil.disk_usage(scratch).free,
+        "clock_s": time.time(),
+    }
+
+
+def code_hash() -> str | None:
+    """Return the sha256 over the files of the dexsearch that Python finds; it is not imported."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        return None
+    root = Path(next(iter(found.submodule_search_locations)))
+    total = hashlib.sha256()
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(set(folders) - _NOT_CODE)
+        for name in sorted(files):
+            path = Path(folder, name)
+            total.update(f"{path.relative_to(root).as_posix()}\0".encode())
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _scratch() -> str:
+    """Return the folder of Ray's own files on this node, or that of temporary files."""
+    try:
+        from ray._private import worker  # noqa: PLC0415  (the driver asks itself without Ray)
+
+        return str(worker._global_node.get_session_dir_path())  # type: ignore[attr-defined]
+    except (ImportError, AttributeError):
+        return tempfile.gettempdir()
+
+
+def _storage_fault(storage: str, question: Question) -> str | None:
+    """Read what the driver wrote and write what it reads; say what does not work."""
+    try:
+        seen = within(_SEEN_WITHIN_S, lambda: read_probe(storage, DRIVER_FILE))
+        if seen is None:
+            return "what the driver wrote there is not seen"
+        if seen != question["secret"]:
+            return "it holds something else than the driver wrote there"
+        write_probe(storage, question["name"], question["secret"])
+    except Exception as error:  # whatever a file system or pyarrow says is the node's answer
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return None
+
+
+def _free(storage: str | None) -> int | None:
+    return None if storage is None or "://" in storage else shutil.disk_usage(storage).free
+
+
+def _dataset(path: str | None, digest: str | None) -> str | None:
+    """Compare the digest that a dataset folder's manifest states; its arrays are not read."""
+    if path is None:
+        return None
+    try:
+        found = json.loads(Path(path, "manifest.json").read_text())["digest"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return "absent"
+    return "same" if found == digest else "other"
+
+
+def within(seconds: float, ask: Callable[[], str | None]) -> str | None:
+    """Ask until there is an answer other than None, or time is over."""
+    deadline = time.monotonic() + seconds
+    while (answer := ask()) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer
+
+
+def read_probe(storage: str, name: str) -> str | None:
+    """Return the text of a file in a folder or below a URI; None where it is not there."""
+    try:
+        if "://" not in storage:
+            return Path(storage, name).read_text()
+        system, path = _opened(storage)
+        with system.open_input_stream(f"{path}/{name}") as file:
+            return bytes(file.read()).decode()
+    except FileNotFoundError:
+        return None
+
+
+def write_probe(storage: str, name: str, text: str) -> None:
+    """Write a file into a folder, which has to be there, or below a URI."""
+    if "://" not in storage:
+        Path(storage, name).write_text(text)
+        return
+    system, path = _opened(storage)
+    with system.open_output_stream(f"{path}/{name}") as file:
+        file.write(text.encode())
+
+
+def begin_probe(storage: str) -> tuple[str, str]:
+    """Make a place for probes within a storage; return it, and the secret that is in it."""
+    secret = secrets.token_hex(16)
+    name = f".preflight-{secrets.token_hex(8)}"
+    if "://" not in storage:
+        place = str(Path(storage, name))
+        Path(place).mkdir(parents=True)
+    else:
+        path, mark, options = storage.partition("?")
+        place = f"{path.rstrip('/')}/{name}{mark}{options}"
+        system, folder = _opened(place)
+        system.create_dir(folder, recursive=True)
+    write_probe(place, DRIVER_FILE, secret)
+    return place, secret
+
+
+def end_probe(place: str) -> None:
+    """Remove a place for probes."""
+    if "://" not in place:
+        shutil.rmtree(place, ignore_errors=True)
+        return
+    system, path = _opened(place)
+    system.delete_dir(path)
+
+
+def _opened(storage: str) -> tuple[Any, str]:
+    """Return the file system behind a URI, and the path on it."""
+    from pyarrow import fs  # noqa: PLC0415  (a node whose storage is a folder needs none)
+
+    system, path = fs.FileSystem.from_uri(storage)
+    return system, str(path)
