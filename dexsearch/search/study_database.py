@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialIntermediateValueModel
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -28,6 +28,7 @@ from dexsearch.ledger.log import Event
 from dexsearch.ledger.study import StudyRecord, TrialRecord
 from dexsearch.search.optuna_study import STATES, OptunaStudy
 from dexsearch.search.study_rebuild import empty_study, replayed, unjudged_trial
+from dexsearch.search.study_rows import CopiedTrial, StudyRows
 
 DATABASE_NAME = "study.db"
 LONGEST_BEHIND_S = 2.0
@@ -73,7 +74,12 @@ class StudyDatabase:
         self._copied_at = clock()
         copied = self._storage.get_all_trials(self._study_id, deepcopy=False)
         self._n_trials = len(copied)
-        self._unfinished = {t.number: t for t in copied if not t.state.is_finished()}
+        self._next_id = 1 + max((trial._trial_id for trial in copied), default=0)
+        self._unfinished = {
+            trial.number: CopiedTrial.of(trial, trial._trial_id)
+            for trial in copied
+            if not trial.state.is_finished()
+        }
         self._attributes = self._storage.get_study_system_attrs(self._study_id)
 
     def follow(self) -> None:
@@ -91,54 +97,33 @@ class StudyDatabase:
         self._copied_at = self._clock()
 
     def _copy_what_is_new(self) -> None:
-        attributes = self._source._storage.get_study_system_attrs(self._source._study_id)
+        """Write what is new in one transaction, and note it once it is in the file."""
+        rows, attributes = StudyRows(self._study_id), _attributes(self._source)
         for key, value in attributes.items():
             if self._attributes.get(key) != value:
-                self._storage.set_study_system_attr(self._study_id, key, value)
-                self._attributes[key] = value
+                rows.add_study_attribute(key, value)
         trials = self._source.get_trials(deepcopy=False)
-        for number in sorted(self._unfinished):
-            self._update(self._unfinished[number], trials[number])
-        for trial in trials[self._n_trials :]:
-            trial_id = self._storage.create_new_trial(self._study_id, template_trial=trial)
-            self._n_trials += 1
-            if not trial.state.is_finished():
-                self._unfinished[trial.number] = self._storage.get_trial(trial_id)
+        for number, copied in self._unfinished.items():
+            rows.update_trial(trials[number], copied)
+        new = trials[self._n_trials :]
+        for trial_id, trial in enumerate(new, start=self._next_id):
+            rows.add_trial(trial, trial_id)
+        with self._storage.engine.begin() as connection:
+            rows.write(connection)
+        ids = {number: copied.trial_id for number, copied in self._unfinished.items()}
+        ids.update((trial.number, place) for place, trial in enumerate(new, start=self._next_id))
+        self._note(ids, trials)
+        self._attributes = attributes
 
-    def _update(self, old: FrozenTrial, new: FrozenTrial) -> None:
-        """Copy what a trial has become; its state last, so that an ended one is whole."""
-        storage, trial_id = self._storage, old._trial_id
-        epochs = sorted(new.intermediate_values.keys() - old.intermediate_values.keys())
-        self._add_epochs(trial_id, {epoch: new.intermediate_values[epoch] for epoch in epochs})
-        old.intermediate_values.update(new.intermediate_values)
-        for before, now, store in (
-            (old.user_attrs, new.user_attrs, storage.set_trial_user_attr),
-            (old.system_attrs, new.system_attrs, storage.set_trial_system_attr),
-        ):
-            for key, value in now.items():
-                if key not in before or before[key] != value:
-                    store(trial_id, key, value)
-                    before[key] = value
-        if new.state.is_finished():
-            storage.set_trial_state_values(trial_id, new.state, new.values)
-            del self._unfinished[new.number]
-
-    def _add_epochs(self, trial_id: int, values: Mapping[int, float]) -> None:
-        """Add epochs in one transaction; the storage itself takes one for each."""
-        stored = TrialIntermediateValueModel.intermediate_value_to_stored_repr
-        rows = []
-        for epoch, value in values.items():
-            number, kind = stored(value)
-            rows.append(
-                TrialIntermediateValueModel(
-                    trial_id=trial_id,
-                    step=epoch,
-                    intermediate_value=number,
-                    intermediate_value_type=kind,
-                )
-            )
-        with self._storage.scoped_session() as session, session.begin():
-            session.add_all(rows)
+    def _note(self, ids: Mapping[int, int], trials: Sequence[FrozenTrial]) -> None:
+        """Note what the file has now of the trials of which it may hear more."""
+        self._unfinished = {
+            number: CopiedTrial.of(trials[number], trial_id)
+            for number, trial_id in ids.items()
+            if not trials[number].state.is_finished()
+        }
+        self._next_id += len(trials) - self._n_trials
+        self._n_trials = len(trials)
 
 
 def _agreeing(path: Path, record: StudyRecord) -> optuna.Study | None:
@@ -174,10 +159,17 @@ def _write(path: Path, source: optuna.Study, record: StudyRecord) -> None:
     for leftover in (partial, partial.with_name(partial.name + "-journal")):
         leftover.unlink(missing_ok=True)
     storage = _sqlite(partial)
-    copy = optuna.create_study(
-        storage=storage, study_name=source.study_name, directions=source.directions
-    )
-    _copy(source, copy, record)
+    rows = StudyRows(storage.create_new_study(source.directions, source.study_name))
+    for trial_id, frozen in enumerate(source.get_trials(), start=1):
+        trial = record.trials[frozen.number]
+        frozen.datetime_start = datetime.fromtimestamp(trial.started)
+        if trial.ended is not None:
+            frozen.datetime_complete = datetime.fromtimestamp(trial.ended)
+        rows.add_trial(frozen, trial_id)
+    for key, value in _attributes(source).items():
+        rows.add_study_attribute(key, value)
+    with storage.engine.begin() as connection:
+        rows.write(connection)
     storage.remove_session()
     storage.engine.dispose()
     with contextlib.suppress(FileNotFoundError):
@@ -185,17 +177,16 @@ def _write(path: Path, source: optuna.Study, record: StudyRecord) -> None:
     partial.replace(path)
 
 
-def _copy(source: optuna.Study, copy: optuna.Study, record: StudyRecord | None = None) -> None:
-    """Copy a study into an empty one; with a record, begins and ends as the ledger has them."""
-    for frozen in source.get_trials():
-        if record is not None:
-            trial = record.trials[frozen.number]
-            frozen.datetime_start = datetime.fromtimestamp(trial.started)
-            if trial.ended is not None:
-                frozen.datetime_complete = datetime.fromtimestamp(trial.ended)
-        copy.add_trial(frozen)
-    for key, value in source._storage.get_study_system_attrs(source._study_id).items():
+def _copy(source: optuna.Study, copy: optuna.Study) -> None:
+    """Copy a study into an empty one."""
+    copy.add_trials(source.get_trials(deepcopy=False))
+    for key, value in _attributes(source).items():
         copy._storage.set_study_system_attr(copy._study_id, key, value)
+
+
+def _attributes(study: optuna.Study) -> dict[str, Any]:
+    """Return what samplers and pruners keep in a study."""
+    return dict(study._storage.get_study_system_attrs(study._study_id))
 
 
 def _sqlite(path: Path, *, is_current: bool = False) -> RDBStorage:
