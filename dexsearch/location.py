@@ -21,3 +21,16 @@ def below(location: str, *names: str) -> str:
         return str(Path(location, *names))
     path, mark, options = location.partition("?")
     return "/".join((path.rstrip("/"), *names)) + mark + options
+
+
+def above(location: str, levels: int = 1) -> str:
+    """Return the location that a location is in, one or more levels up."""
+    if not is_uri(location):
+        return str(Path(location).parents[levels - 1])
+    path, mark, options = location.partition("?")
+    return path.rstrip("/").rsplit("/", levels)[0] + mark + options
+
+
+def name_of(location: str) -> str:
+    """Return the last name of a location."""
+    return Path(location.partition("?")[0] if is_uri(location) else location).name

@@ -7,6 +7,7 @@ from typing import Any
 
 _NAMES = {
     "checkpoint": "checkpoints",
+    "mark": "writers' marks",
     "scratch": "scratch folders",
     "unfinished": "unfinished folders",
     "package": "packages",

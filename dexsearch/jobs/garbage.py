@@ -2,6 +2,7 @@
 
     checkpoint   of an ended trial: beyond the best, of a pruned or failed one, or one before the
                  last. Those that registering still needs are none
+    mark         who wrote the checkpoints of an ended trial that keeps none
     scratch      Ray's own files of a search that was killed; dexsearch never reads them
     unfinished   what a process of this machine was writing, or deleting, when it died
     package      a generator that no registration names
@@ -27,6 +28,7 @@ from dexsearch.registry.generator_files import FOLDER
 from dexsearch.registry.record import Registry
 from dexsearch.registry.store import PACKAGES
 from dexsearch.registry.tracking import ARTIFACTS
+from dexsearch.training.checkpoint_store import WRITER
 
 DEFAULT_REGISTER = 3
 """What a space registers whose ledger does not say."""
@@ -58,7 +60,7 @@ class StudyKeeper:
     registry: Registry
     keep: int
     """How many of the best complete trials of each head keep theirs, needed or not."""
-    has_checkpoint: Callable[[Path], bool]
+    has_checkpoint: Callable[[str], bool]
     """Whether a checkpoint can be used."""
 
     def kept(self) -> set[int]:
@@ -101,8 +103,8 @@ class StudyKeeper:
         return True
 
     def _is_usable(self, trial: TrialRecord) -> bool:
-        folder = self.study.checkpoint_path(trial)
-        return folder is not None and self.has_checkpoint(folder)
+        location = self.study.checkpoint_location(trial)
+        return location is not None and self.has_checkpoint(location)
 
 
 def study_garbage(keeper: StudyKeeper) -> Iterator[Garbage]:
@@ -119,13 +121,16 @@ def study_garbage(keeper: StudyKeeper) -> Iterator[Garbage]:
         if not is_plain(folder, "trials", mine.name):
             continue
         yield from _orphans(mine, place)
-        last = study.checkpoint_path(trial) if trial.number in kept else None
-        if last is not None and not last.is_dir():
+        last = study.checkpoint_location(trial) if trial.number in kept else None
+        if last is not None and not Path(last).is_dir():
             continue  # the ledger and the disk disagree, which is for a person to look at
         for checkpoint in sorted(path for path in mine.iterdir() if path.name.isdecimal()):
-            if is_plain(mine, checkpoint.name) and checkpoint != last:
+            if is_plain(mine, checkpoint.name) and str(checkpoint) != last:
                 why = _WHY[trial.state] if last is None else "before the last of a kept trial"
                 yield Garbage("checkpoint", place, checkpoint, why)
+        mark = mine / WRITER
+        if last is None and mark.is_file() and not mark.is_symlink():
+            yield Garbage("mark", place, mark, "of ended trials")
 
 
 def package_garbage(workspace: Path, registry: Registry) -> Iterator[Garbage]:

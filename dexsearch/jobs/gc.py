@@ -25,6 +25,7 @@ from dexsearch.jobs.garbage import (
 )
 from dexsearch.ledger.log import lock_of, read_events
 from dexsearch.ledger.study import LEDGER_NAME, REPLICATES, StudyRecord, study_from_events
+from dexsearch.location import above, is_uri
 from dexsearch.locking import hold_lock, is_locked
 from dexsearch.registry.address import DATABASE
 from dexsearch.registry.inspection import run_ids
@@ -137,13 +138,14 @@ class _Collector:
 
     def _tell_of_storage(self, record: StudyRecord) -> None:
         elsewhere = {
-            Path(trial.checkpoint).parents[2]
+            above(trial.checkpoint, 3)
             for trial in record.trials
-            if trial.checkpoint is not None and Path(trial.checkpoint).is_absolute()
+            if trial.checkpoint is not None
+            and (is_uri(trial.checkpoint) or Path(trial.checkpoint).is_absolute())
         }
         self.passed_over += [
-            f"checkpoints of study {record.folder.name}: they lie in {folder}, outside its folder"
-            for folder in sorted(elsewhere)
+            f"checkpoints of study {record.folder.name}: they lie in {place}, outside its folder"
+            for place in sorted(elsewhere)
         ]
 
     @contextmanager
@@ -192,11 +194,11 @@ def _delete(path: Path) -> None:
         ) from error
 
 
-def _has_checkpoint(folder: Path) -> bool:
+def _has_checkpoint(location: str) -> bool:
     from dexsearch.training.checkpoint import open_checkpoint
 
     try:
-        open_checkpoint(folder)
+        open_checkpoint(location)
     except (ValueError, OSError):
         return False
     return True

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexsearch.config.trial import Task
+from dexsearch.errors import EnvironmentFault
 from dexsearch.inference.package import WEIGHTS, GeneratorCard, Package, write_package
 from dexsearch.jobs.measuring import (
     git_commit,
@@ -204,20 +205,26 @@ def final_checkpoint(study: StudyRecord, trial: TrialRecord) -> "Checkpoint":
 
     Raises:
         Unusable: if it is damaged, missing or another one.
+        EnvironmentFault: if its storage does not answer.
     """
     from dexsearch.training.checkpoint import open_checkpoint
 
-    folder = study.checkpoint_path(trial)
-    if folder is None:
+    location = study.checkpoint_location(trial)
+    if location is None:
         raise Unusable("the ledger names no checkpoint")
     try:
-        checkpoint = open_checkpoint(folder)
+        checkpoint = open_checkpoint(location)
+    except ConnectionError as error:
+        raise EnvironmentFault(
+            f"the checkpoint of trial {trial.number} cannot be read: {error}",
+            hint="once the storage answers, the same command registers the best",
+        ) from None
     except (ValueError, OSError) as error:
         raise Unusable(f"its checkpoint cannot be used: {error}") from None
     state = checkpoint.state
     if state.epoch != trial.last_epoch or state.dataset_digest != study.dataset_digest:
         raise Unusable(
-            f"{folder} holds epoch {state.epoch} of dataset {state.dataset_digest[:12]}, "
+            f"{location} holds epoch {state.epoch} of dataset {state.dataset_digest[:12]}, "
             f"the ledger says epoch {trial.last_epoch} of {study.dataset_digest[:12]}"
         )
     return checkpoint

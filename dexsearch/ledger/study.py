@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import Event, read_events
+from dexsearch.location import is_uri
 
 LEDGER_NAME = "ledger.jsonl"
 REPLICATES = ".replicates"
@@ -41,7 +42,7 @@ class TrialRecord:
     reason: str | None
     kind: str | None
     checkpoint: str | None
-    """Relative to the study's folder, or absolute where storage is elsewhere."""
+    """Relative to the study's folder; an absolute folder or a URI where storage is elsewhere."""
     started: float
     ended: float | None
     n_parameters: int | None = None
@@ -99,9 +100,11 @@ class StudyRecord:
             )
         )
 
-    def checkpoint_path(self, trial: TrialRecord) -> Path | None:
-        """Return the folder of a trial's last checkpoint, if it left one."""
-        return None if trial.checkpoint is None else self.folder / trial.checkpoint
+    def checkpoint_location(self, trial: TrialRecord) -> str | None:
+        """Return the folder or URI of a trial's last checkpoint, if it left one."""
+        if trial.checkpoint is None or is_uri(trial.checkpoint):
+            return trial.checkpoint
+        return str(self.folder / trial.checkpoint)
 
 
 def read_study(folder: Path) -> StudyRecord:

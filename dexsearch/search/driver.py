@@ -21,7 +21,7 @@ from dexsearch.search.optuna_study import OptunaStudy
 from dexsearch.search.progress import Progress
 from dexsearch.search.sharing import RunningTrials
 from dexsearch.search.space import enqueued_params, is_immune, trial_seed
-from dexsearch.search.storage import trial_location
+from dexsearch.search.storage import checkpoint_for_ledger, trial_location
 from dexsearch.search.trial import Assignment, Failure, Record, Report
 
 
@@ -242,9 +242,6 @@ class StudyDriver:
         )
 
     def _checkpoint(self, trial: LiveTrial) -> str | None:
-        """Return where the final weights are: relative if the study's folder holds them."""
-        path = Path(trial_location(self._storage, trial.number), f"{self.space.epochs:05d}")
-        if not path.is_dir():
-            return None
-        inside = path.is_relative_to(self._folder)
-        return str(path.relative_to(self._folder) if inside else path)
+        """Return where the final weights are, as the ledger names it."""
+        location = trial_location(self._storage, trial.number)
+        return checkpoint_for_ledger(location, self.space.epochs, self._folder)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dexsearch.location import below, is_uri
+from dexsearch.training.checkpoint_store import checkpoint_store
 
 
 def study_location(folder: Path, storage: str | None, study: str) -> str:
@@ -21,3 +22,25 @@ def study_location(folder: Path, storage: str | None, study: str) -> str:
 def trial_location(study: str, number: int) -> str:
     """Return the folder or URI of one trial's checkpoints in that of its study."""
     return below(study, "trials", str(number))
+
+
+def checkpoint_for_ledger(trial: str, epoch: int, folder: Path) -> str | None:
+    """Return how the ledger names a checkpoint; None if it is not there.
+
+    Storage that does not answer just now is taken at its word: whoever reads the checkpoint
+    verifies it anyway.
+
+    Args:
+        trial: folder or URI of the trial's checkpoints.
+        epoch: the checkpoint's.
+        folder: the study's own; what it holds is named relative to it, so that it can be moved.
+    """
+    try:
+        if epoch not in checkpoint_store(trial).epochs():
+            return None
+    except ConnectionError:
+        pass
+    location = below(trial, f"{epoch:05d}")
+    if is_uri(location) or not Path(location).is_relative_to(folder):
+        return location
+    return str(Path(location).relative_to(folder))

@@ -1,22 +1,19 @@
-"""Checkpoints that survive a crash, a full disk and a flipped bit.
+"""Checkpoints that survive a crash, a full disk, a torn upload and a flipped bit.
 
-    FOLDER/00012/generator.safetensors       the networks as they are
-                 ema.safetensors             the generator's moving average: scored and registered
-                 discriminator.safetensors   absent with loss.adversarial = none
-                 optimizers.safetensors
-                 state.json                  configuration, curve, step, normalisation, dataset
-                 manifest.json               sha256 of every other file, written last
+    LOCATION/00012/generator.safetensors      the networks as they are
+                   ema.safetensors            the generator's moving average: scored and registered
+                   discriminator.safetensors  absent with loss.adversarial = none
+                   optimizers.safetensors
+                   state.json                 configuration, curve, step, normalisation, dataset
+                   manifest.json              sha256 of every other file, written last
 
-A checkpoint is written under another name, every file is flushed to disk, and the folder is
-renamed into place; it is valid when its manifest and every hash agree. The two newest are kept,
-and unusable ones go once a run that passed them over has saved again.
+One is valid when its manifest and every hash agree. The two newest are kept, and unusable ones go
+once a run that passed them over has saved again. checkpoint_store.py has the places.
 Nothing is pickled. The batch order needs no stored state: it follows from seed and epoch.
 """
 
-import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +24,14 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from dexsearch.config.trial import TrialConfig
-from dexsearch.durable import flush_folder, partial_beside, remove_orphans, write_durably
+from dexsearch.location import above, below, name_of
 from dexsearch.training.arithmetic import Arithmetic
+from dexsearch.training.checkpoint_store import CheckpointStore, checkpoint_store
+from dexsearch.training.checkpoint_writer import FORMAT, CheckpointWriter
 from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.record import EpochRecord
 
-_FORMAT = 1
-_KEPT = 2
-_MANIFEST = "manifest.json"
 _STATE = "state.json"
 _log = logging.getLogger(__name__)
 
@@ -70,7 +66,7 @@ class RunState:
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` takes them back."""
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "config": self.config.model_dump(mode="json"),
             "targets": list(self.config.task.targets),
             "normalization": self.normalization.as_dict(),
@@ -85,8 +81,8 @@ class RunState:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunState":
         """Rebuild from `as_dict`."""
-        if values["format"] != _FORMAT:
-            raise ValueError(f"got format {values['format']!r}; this version reads {_FORMAT}")
+        if values["format"] != FORMAT:
+            raise ValueError(f"got format {values['format']!r}; this version reads {FORMAT}")
         return cls(
             config=TrialConfig.model_validate(values["config"]),
             normalization=Normalization.from_dict(values["normalization"]),
@@ -103,7 +99,7 @@ class RunState:
 class Checkpoint:
     """A checkpoint whose every byte was verified when it was opened."""
 
-    folder: Path
+    location: str
     state: RunState
     contents: Mapping[str, bytes]
     """Name of each safetensors file without its ending -> its bytes."""
@@ -114,96 +110,55 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, state: RunState, tensors: Mapping[str, Mapping[str, Tensor]]
-) -> Path:
-    """Write `folder/<epoch>` atomically, keep it and the one before it, return its path.
+    writer: CheckpointWriter, state: RunState, tensors: Mapping[str, Mapping[str, Tensor]]
+) -> str:
+    """Write the checkpoint of `state.epoch`, keep the one before it too, return its location.
 
-    Folders of later epochs are deleted: the run that saves here passed them over as unusable.
+    Raises:
+        SupersededError: if another process took over; nothing is written.
+        OSError: if it cannot be stored.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{state.epoch:05d}"
-    remove_orphans(folder, "*")
-    partial = partial_beside(final)
-    try:
-        partial.mkdir()
-        _write_files(partial, state, tensors)
-        if final.exists():  # an unusable one, passed over when this run continued
-            shutil.rmtree(final)
-        partial.rename(final)
-        flush_folder(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    _drop_others(folder, state.epoch)
-    return final
-
-
-def _write_files(
-    folder: Path, state: RunState, tensors: Mapping[str, Mapping[str, Tensor]]
-) -> None:
-    """Write every file, the manifest last."""
     files = {
         f"{name}.safetensors": tensors_to_bytes({k: v.contiguous() for k, v in part.items()})
         for name, part in tensors.items()
     }
     files[_STATE] = json.dumps(state.as_dict(), indent=1, allow_nan=False).encode()
-    for name, content in files.items():
-        write_durably(folder / name, content)
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    manifest = json.dumps({"format": _FORMAT, "sha256": hashes}, indent=1)
-    write_durably(folder / _MANIFEST, manifest.encode())
+    return writer.save(state.epoch, files)
 
 
-def _drop_others(folder: Path, saved_epoch: int) -> None:
-    """Delete checkpoints beyond the saved one, and all but the newest two up to it.
-
-    A run continues from the newest usable checkpoint. So one with a higher number was passed
-    over as unusable, and would otherwise count as newer than what the run wrote since.
-    """
-    found = _newest_first(folder)
-    beyond = [path for path in found if int(path.name) > saved_epoch]
-    for path in beyond:
-        _log.warning("unusable checkpoint deleted: %s", path)
-    for path in beyond + found[len(beyond) + _KEPT :]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def open_checkpoint(folder: Path) -> Checkpoint:
-    """Read one checkpoint and verify every file.
+def open_checkpoint(location: str | Path) -> Checkpoint:
+    """Read one checkpoint, a folder or URI that ends in its epoch, and verify every file.
 
     Raises:
         ValueError: naming the file that is missing or not what was written.
+        ConnectionError: if the storage does not answer.
     """
-    try:
-        hashes: dict[str, str] = json.loads((folder / _MANIFEST).read_bytes())["sha256"]
-        contents = {name: (folder / name).read_bytes() for name in hashes}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder}: incomplete checkpoint ({error})") from None
-    for name, content in contents.items():
-        if hashlib.sha256(content).hexdigest() != hashes[name]:
-            raise ValueError(f"{folder / name}: not what was written (sha256 differs)")
-    try:
-        state = RunState.from_dict(json.loads(contents.pop(_STATE)))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / _STATE}: cannot be read ({error})") from None
-    return Checkpoint(folder, state, {Path(name).stem: part for name, part in contents.items()})
+    place = str(location)
+    return _open(checkpoint_store(above(place)), int(name_of(place)))
 
 
-def newest_valid_checkpoint(folder: Path) -> Checkpoint | None:
-    """Open the newest checkpoint under `folder`, walking back over damaged ones.
+def newest_valid_checkpoint(location: str | Path) -> Checkpoint | None:
+    """Open the newest checkpoint at a folder or URI, walking back over damaged ones.
 
     Each one passed over is named in a warning of this module's logger. None where none is valid.
+
+    Raises:
+        ConnectionError: if the storage does not answer.
     """
-    for candidate in _newest_first(folder):
+    store = checkpoint_store(location)
+    for epoch in store.epochs():
         try:
-            return open_checkpoint(candidate)
+            return _open(store, epoch)
         except ValueError as error:
             _log.warning("checkpoint passed over: %s", error)
     return None
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    """List the checkpoint folders; partial ones do not count."""
-    if not folder.is_dir():
-        return []
-    named = (path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
-    return sorted(named, key=lambda path: int(path.name), reverse=True)
+def _open(store: CheckpointStore, epoch: int) -> Checkpoint:
+    contents = store.files(epoch)
+    place = below(store.location, f"{epoch:05d}")
+    try:
+        state = RunState.from_dict(json.loads(contents.pop(_STATE)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{below(place, _STATE)}: cannot be read ({error})") from None
+    return Checkpoint(place, state, {Path(name).stem: part for name, part in contents.items()})

@@ -31,6 +31,8 @@ from dexsearch.training.checkpoint import (
     newest_valid_checkpoint,
     save_checkpoint,
 )
+from dexsearch.training.checkpoint_store import checkpoint_store
+from dexsearch.training.checkpoint_writer import CheckpointWriter
 from dexsearch.training.heads import build_head
 from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.networks import Networks
@@ -65,7 +67,8 @@ def train(
         data: training and validation images with the targets of `config.task`.
         epochs: length of the whole run, epochs of earlier calls included.
         device: where networks and images live.
-        checkpoints: folder or URI to continue from and to write to; None writes nothing.
+        checkpoints: folder or URI to continue from and to write to, where this call takes over
+            from any that still runs; None writes nothing.
         checkpoint_every_s: least time between two checkpoints; the final epoch always gets one,
             written before its record is yielded.
         precision: of the networks; None: the fastest one of the device.
@@ -77,6 +80,8 @@ def train(
         TrainingDiverged: from the iterator, in the epoch that is not finite; on a CPU with the
             first such step.
         TrainingOutOfMemory: at once, or from the iterator, naming the step.
+        SupersededError: from the iterator, once another call continues the same run.
+        OSError: if checkpoints cannot be read or stored; of a full disk as the system says it.
     """
     height, width = (int(side) for side in data.train.input.shape[-2:])
     fits(config, (height, width))
@@ -91,16 +96,17 @@ def train(
         )
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    checkpoint = None if checkpoints is None else newest_valid_checkpoint(Path(checkpoints))
+    checkpoint = None if checkpoints is None else newest_valid_checkpoint(checkpoints)
     with naming_memory(0, "setting up the run"):
         run = _Run(config, data, device, epochs, precision)
         if checkpoint is not None:
             run.continue_from(checkpoint)
-    return _records(run, epochs, checkpoints, checkpoint_every_s)
+    writer = None if checkpoints is None else CheckpointWriter(checkpoint_store(checkpoints))
+    return _records(run, epochs, writer, checkpoint_every_s)
 
 
 def _records(
-    run: "_Run", epochs: int, checkpoints: str | Path | None, every_s: float
+    run: "_Run", epochs: int, writer: CheckpointWriter | None, every_s: float
 ) -> Iterator[EpochRecord]:
     """Yield the stored curve, then train."""
     yield from run.curve[:epochs]
@@ -108,8 +114,8 @@ def _records(
     for epoch in range(len(run.curve) + 1, epochs + 1):
         record = run.train_epoch(epoch)
         due = epoch == epochs or time.monotonic() - saved >= every_s
-        if checkpoints is not None and due:
-            save_checkpoint(Path(checkpoints), run.state(), tensors_of(run.networks))
+        if writer is not None and due:
+            save_checkpoint(writer, run.state(), tensors_of(run.networks))
             saved = time.monotonic()
         yield record
 
@@ -179,13 +185,13 @@ class _Run:
         different = [name for name, (theirs, ours) in parts.items() if theirs != ours]
         if different:
             raise ValueError(
-                f"{checkpoint.folder}: holds a run of another {' and '.join(different)}; "
+                f"{checkpoint.location}: holds a run of another {' and '.join(different)}; "
                 "choose another folder for checkpoints"
             )
         ours = length_that_matters(self.config.optimizer, self.epochs)
         if state.epochs != ours:
             raise ValueError(
-                f"{checkpoint.folder}: holds a run of {state.epochs} epochs, got {ours}; with "
+                f"{checkpoint.location}: holds a run of {state.epochs} epochs, got {ours}; with "
                 "optimizer.schedule='cosine' every step depends on the length, so keep it or "
                 "choose another folder for checkpoints"
             )

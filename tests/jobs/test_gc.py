@@ -22,6 +22,7 @@ from dexsearch.locking import hold_lock
 from dexsearch.registry.packing import while_packing
 from dexsearch.registry.store import PACKAGES, register
 from dexsearch.training.checkpoint import open_checkpoint
+from dexsearch.training.checkpoint_store import WRITER
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 from small_studies import begin_study, everything, pack
@@ -36,7 +37,7 @@ def collect(workspace: Path, *, keep: int = 0, dry_run: bool = False) -> Collect
 
 def checkpoints(folder: Path) -> dict[int, list[str]]:
     return {
-        int(trial.name): sorted(path.name for path in trial.iterdir())
+        int(trial.name): sorted(path.name for path in trial.iterdir() if path.name != WRITER)
         for trial in (folder / "trials").iterdir()
     }
 
@@ -379,7 +380,7 @@ def test_checkpoints_outside_the_study_are_told_of_and_stay(
     ledger = study / LEDGER_NAME
     text = ledger.read_text().replace('"trials/0/', f'"{elsewhere}/trials/0/')
     ledger.write_text(text)
-    assert read_study(study).checkpoint_path(read_study(study).trials[0]) is not None
+    assert read_study(study).checkpoint_location(read_study(study).trials[0]) is not None
     found = collect(workspace)
     assert found.items == ()
     assert str(elsewhere) in found.passed_over[0]

@@ -70,7 +70,7 @@ def test_a_record_is_the_fold_of_its_events(tmp_path: Path) -> None:
         2,
         0.7,
     )
-    assert study.checkpoint_path(first) == tmp_path / "trials/0/00002"
+    assert study.checkpoint_location(first) == str(tmp_path / "trials/0/00002")
     assert second.reason == "below the median"
     assert third.enqueued
     assert third.ended is None

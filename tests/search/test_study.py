@@ -326,7 +326,7 @@ def test_storage_elsewhere_holds_the_checkpoints(tmp_path: Path) -> None:
     )
     (trial,) = outcome.record.trials
     weights = tmp_path / "shared" / "ribs" / "trials" / "0" / "00009"
-    assert outcome.record.checkpoint_path(trial) == weights
+    assert outcome.record.checkpoint_location(trial) == str(weights)
     assert weights.is_dir()
 
 

@@ -16,6 +16,8 @@ from dexsearch.training.checkpoint import (
     open_checkpoint,
     save_checkpoint,
 )
+from dexsearch.training.checkpoint_store import WRITER, checkpoint_store
+from dexsearch.training.checkpoint_writer import CheckpointWriter
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.record import EpochRecord
 
@@ -32,7 +34,15 @@ def state(epoch: int) -> RunState:
 
 def save(folder: Path, epoch: int) -> Path:
     ema = {"weight": torch.full((3, 2, 4, 4), float(epoch)).to(memory_format=torch.channels_last)}
-    return save_checkpoint(folder, state(epoch), {"ema": ema, "generator": ema})
+    return Path(save_checkpoint(writing(folder), state(epoch), {"ema": ema, "generator": ema}))
+
+
+def writing(folder: Path) -> CheckpointWriter:
+    return CheckpointWriter(checkpoint_store(folder))
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != WRITER)
 
 
 def partial_of(folder: Path, name: str, process: int) -> Path:
@@ -50,7 +60,7 @@ def test_the_two_newest_are_kept_and_nothing_half_written_stays(tmp_path: Path) 
     partial_of(tmp_path, "00001", 2**22 + 1).mkdir()  # no process has so high a number
     for epoch in (1, 2, 3, 10):
         save(tmp_path, epoch)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["00003", "00010"]
+    assert names_in(tmp_path) == ["00003", "00010"]
 
 
 @pytest.mark.parametrize("victim", ["ema.safetensors", "state.json", "manifest.json"])
@@ -101,7 +111,7 @@ def test_unusable_checkpoints_of_later_epochs_do_not_outlive_what_is_saved(
         found = newest_valid_checkpoint(tmp_path)
         assert found is not None
         assert found.state.epoch == epoch
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["00003", "00004"]
+    assert names_in(tmp_path) == ["00003", "00004"]
 
 
 def test_the_partial_folder_of_a_living_process_is_spared(tmp_path: Path) -> None:
@@ -116,7 +126,7 @@ def test_the_partial_folder_of_a_living_process_is_spared(tmp_path: Path) -> Non
 def test_epochs_are_compared_as_numbers(tmp_path: Path) -> None:
     for epoch in (99_999, 100_000):
         curve = (dataclasses.replace(record(1), epoch=epoch),)
-        save_checkpoint(tmp_path, dataclasses.replace(state(1), curve=curve), {})
+        save_checkpoint(writing(tmp_path), dataclasses.replace(state(1), curve=curve), {})
     found = newest_valid_checkpoint(tmp_path)
     assert found is not None
     assert found.state.epoch == 100_000
@@ -139,7 +149,7 @@ def test_a_crash_while_writing_leaves_the_last_one_valid(
     monkeypatch.setattr("dexsearch.durable.os.fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         save(tmp_path, 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["00001"]
+    assert names_in(tmp_path) == ["00001"]
     found = newest_valid_checkpoint(tmp_path)
     assert found is not None
     assert found.state.epoch == 1

@@ -10,6 +10,8 @@ from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import LEDGER_NAME
 from dexsearch.registry.store import package_folder
 from dexsearch.training.checkpoint import RunState, save_checkpoint
+from dexsearch.training.checkpoint_store import checkpoint_store
+from dexsearch.training.checkpoint_writer import CheckpointWriter
 from dexsearch.training.normalization import Normalization
 from dexsearch.training.record import EpochRecord
 
@@ -22,11 +24,12 @@ def epoch_record(epoch: int, score: float) -> EpochRecord:
 
 def save(folder: Path, score: float) -> None:
     """Write the two checkpoints that a trial leaves."""
+    writer = CheckpointWriter(checkpoint_store(folder))
     normalization = Normalization("absolute", 1.5, 0.5, (2.0, 20.0))
     for epoch in range(1, EPOCHS + 1):
         curve = tuple(epoch_record(e, score) for e in range(1, epoch + 1))
         state = RunState(TrialConfig(), normalization, "d" * 64, epoch, curve)
-        save_checkpoint(folder, state, {"ema": {"weight": torch.full((8,), score)}})
+        save_checkpoint(writer, state, {"ema": {"weight": torch.full((8,), score)}})
 
 
 def begin_study(
