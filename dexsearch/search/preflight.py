@@ -31,6 +31,7 @@ class PreflightRequest:
     """What a search asks of a cluster."""
 
     address: str
+    """As the user gave it."""
     storage: str | None
     """Folder or URI of its checkpoints; None is not looked at."""
     dataset: Path | None
@@ -83,7 +84,11 @@ def preflight(
         EnvironmentFault: with every refusal of every node, or if no node has room for a trial.
     """
     nodes = wait_for_room(
-        request.resources, tell, patience_s=request.patience_s, is_stopped=is_stopped
+        request.resources,
+        tell,
+        address=request.address,
+        patience_s=request.patience_s,
+        is_stopped=is_stopped,
     )
     if is_stopped():
         return ()

@@ -62,6 +62,7 @@ def wait_for_room(
     resources: ResourcesConfig,
     tell: Tell,
     *,
+    address: str,
     patience_s: float,
     is_stopped: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
@@ -74,6 +75,7 @@ def wait_for_room(
     Args:
         resources: of a trial.
         tell: hears every few seconds what is waited for.
+        address: of the cluster, for the message.
         patience_s: how long nodes may take to join a cluster without an autoscaler.
         is_stopped: whether the user has asked to stop; then there may be no node.
         clock: in seconds.
@@ -90,7 +92,7 @@ def wait_for_room(
                 return found
             waited_s = clock() - begun
             if waited_s >= patience_s and not demand.is_heard:
-                raise no_room(nodes, resources, waited_s)
+                raise no_room(nodes, resources, address, waited_s)
             demand.make()
             if waited_s >= next_line_s:
                 tell(waiting_line(nodes, resources))
@@ -109,14 +111,14 @@ def waiting_line(nodes: Sequence[Node], resources: ResourcesConfig) -> str:
 
 
 def no_room(
-    nodes: Sequence[Node], resources: ResourcesConfig, waited_s: float
+    nodes: Sequence[Node], resources: ResourcesConfig, address: str, waited_s: float = 0.0
 ) -> EnvironmentFault:
     """Return why the cluster runs no trial of this size."""
     gpus = 0.0 if resources.gpus == "auto" else float(resources.gpus)
     waited = f" (waited {waited_s:.0f} s for nodes to join)" if waited_s >= 1 else ""
     return EnvironmentFault(
         f"a trial needs a node with {_asked(resources)}: {_largest(nodes, gpus)}{waited}",
-        hint="add such a node with `ray start --address=HOST:PORT --num-gpus=N`, or lower "
+        hint=f"add such a node with `ray start --address={address} --num-gpus=N`, or lower "
         "resources.cpus or resources.gpus in the search space",
     )
 

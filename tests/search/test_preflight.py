@@ -1,0 +1,242 @@
+"""Laws of judging what nodes answer before a search."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dexsearch.config.space import ResourcesConfig
+from dexsearch.search import preflight_node
+from dexsearch.search.preflight_asking import clock_offset_s
+from dexsearch.search.preflight_node import Answer, Question
+from dexsearch.search.preflight_report import Finding, NodeReport, dataset_note, findings
+from dexsearch.search.preflight_room import Node, no_room, nodes_of_trials, waiting_line
+
+STORAGE = "/shared/studies"
+HERE: Answer = {
+    "hostname": "head",
+    "python": "3.11.7",
+    "versions": {"dexsearch": "0.1.0", "ray": "2.60.0", "torch": "2.13.0+cpu"},
+    "code": "c0de" * 16,
+    "storage_fault": None,
+    "storage_free": 10**12,
+    "dataset": "same",
+    "scratch": "/tmp/ray",
+    "scratch_free": 10**12,
+    "clock_s": 0.0,
+}
+
+
+def node(n: int, **changes: object) -> NodeReport:
+    answer: Answer = {**HERE, "hostname": f"lab{n}", **changes}  # type: ignore[typeddict-item]
+    return NodeReport(f"id{n}", f"10.77.0.{n}", f"lab{n}", cpus=8, gpus=0, answer=answer)
+
+
+def versions(**changes: str | None) -> dict[str, str | None]:
+    return {**HERE["versions"], **changes}
+
+
+def judged(*reports: NodeReport, ship_code: bool = False) -> list[Finding]:
+    return findings(reports, HERE, storage=STORAGE, ship_code=ship_code)
+
+
+def test_equal_nodes_are_well() -> None:
+    assert judged(*(node(n) for n in range(40))) == []
+
+
+FAULTS: list[tuple[dict[str, object], str, str]] = [
+    ({"versions": versions(dexsearch=None), "code": None}, "has no dexsearch", "--ship-code"),
+    ({"versions": versions(dexsearch="0.0.9"), "code": "x"}, "has dexsearch 0.0.9, the driver "
+     "0.1.0", "install dexsearch 0.1.0"),
+    ({"code": "0ther"}, "its dexsearch has other sources", "--ship-code"),
+    ({"versions": versions(ray="2.58.0")}, "has ray 2.58.0, the driver 2.60.0", "ray==2.60.0"),
+    ({"versions": versions(torch="2.11.0")}, "has torch 2.11.0", "install torch==2.13.0 there"),
+    ({"versions": versions(torch=None)}, "has no torch", "install torch==2.13.0 there"),
+    ({"python": "3.12.1"}, "has Python 3.12.1, the driver 3.11.7", "Python 3.11"),
+    ({"storage_fault": "PermissionError: no"}, f"cannot use the storage {STORAGE}: Permission",
+     "--storage"),
+    ({"storage_free": 10**8}, f"has 0.1 GB free in the storage {STORAGE}", "free some"),
+    ({"scratch_free": 10**8}, "has 0.1 GB free in /tmp/ray", "free some"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "told", "remedy"), FAULTS)
+def test_each_fault_is_a_refusal_that_names_node_and_remedy(
+    change: dict[str, object], told: str, remedy: str
+) -> None:
+    (finding,) = judged(node(1), node(2, **change), node(3))
+    assert finding.is_refusal
+    assert finding.node == "10.77.0.2 (lab2)"
+    assert told in finding.found
+    assert remedy in finding.remedy
+    assert str(finding) == f"10.77.0.2 (lab2): {finding.found}; {finding.remedy}"
+
+
+def test_faults_of_many_nodes_are_told_together() -> None:
+    bad = [node(n, **change) for n, (change, _, _) in enumerate(FAULTS)]
+    told = judged(*bad)
+    assert len(told) == len(FAULTS)
+    assert {finding.node for finding in told} == {report.name for report in bad}
+
+
+def test_a_node_without_an_answer_is_named_and_judged_no_further() -> None:
+    silent = replace(node(4), answer=None, silence="does not answer within 60 s")
+    (finding,) = judged(node(1), silent)
+    assert finding.node == "10.77.0.4 (lab4)"
+    assert "does not answer within 60 s" in finding.found
+    assert not silent.sees_dataset
+
+
+def test_what_does_not_come_back_from_the_storage_is_no_shared_storage() -> None:
+    (finding,) = judged(node(1), replace(node(2), wrote_back=False))
+    assert (finding.node, finding.about) == ("10.77.0.2 (lab2)", "storage")
+
+
+def test_with_shipped_code_only_the_code_may_differ() -> None:
+    without: dict[str, object] = {"versions": versions(dexsearch=None), "code": None}
+    assert judged(node(1, **without), ship_code=True) == []
+    other = {"versions": versions(dexsearch=None, ray="2.58.0", torch="2.11.0"), "code": None}
+    about = {finding.about for finding in judged(node(1, **other), ship_code=True)}
+    assert about == {"ray", "torch"}
+
+
+def test_another_build_of_the_same_torch_is_the_same() -> None:
+    assert judged(node(1, versions=versions(torch="2.13.0+cu128"))) == []
+    assert judged(node(1, versions=versions(torch="2.13.0"))) == []
+
+
+def test_a_torch_that_cannot_use_the_gpus_of_its_node_is_a_warning() -> None:
+    (finding,) = judged(replace(node(1), gpus=8.0))
+    assert not finding.is_refusal
+    assert "torch 2.13.0+cpu, which cannot use them" in finding.found
+    assert judged(replace(node(1, versions=versions(torch="2.13.0+cu128")), gpus=8.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "told"),
+    [(0, ""), (59, ""), (-59, ""), (3600, "3600 s ahead"), (-61, "61 s behind")],
+)
+def test_a_clock_is_a_warning_beyond_a_minute(offset_s: float, told: str) -> None:
+    found = judged(replace(node(1), clock_offset_s=offset_s))
+    assert [told in finding.found for finding in found] == [True] * bool(told)
+    assert not any(finding.is_refusal for finding in found)
+
+
+@given(clock=st.floats(-1e9, 1e9), begin=st.floats(-1e6, 1e6), lasted=st.floats(0, 1e3))
+def test_a_clock_is_off_by_no_more_than_is_certain(
+    clock: float, begin: float, lasted: float
+) -> None:
+    """Nobody knows when within the window it was read."""
+    end = begin + lasted
+    offset = clock_offset_s(clock, (begin, end))
+    assert (offset == 0) == (begin <= clock <= end)
+    assert offset in (0, clock - end, clock - begin)
+
+
+def test_the_free_space_of_the_shared_storage_is_told_once() -> None:
+    told = judged(*(node(n, storage_free=10**9 + n) for n in range(3)))
+    (finding,) = told
+    assert not finding.is_refusal
+    assert finding.node == "10.77.0.0 (lab0)"
+
+
+@pytest.mark.parametrize("seen", ["absent", "other"])
+def test_a_node_without_the_dataset_is_told_and_not_refused(seen: str) -> None:
+    reports = [node(1), node(2, dataset=seen)]
+    assert judged(*reports) == []
+    assert dataset_note(reports[:1]) is None
+    assert "10.77.0.2 (lab2)" in (dataset_note(reports) or "")
+    assert [report.sees_dataset for report in reports] == [True, False]
+
+
+def machine(n: int, cpus: float, gpus: float = 0) -> Node:
+    return Node(f"id{n}", f"10.77.0.{n}", f"lab{n}", cpus, gpus)
+
+
+def test_only_nodes_with_room_for_a_trial_are_asked() -> None:
+    nodes = [machine(1, 0), machine(2, 8), machine(3, 8, 2), machine(4, 1, 2)]
+    on = {
+        gpus: [n.ip[-1] for n in nodes_of_trials(nodes, ResourcesConfig(cpus=2, gpus=gpus))]
+        for gpus in ("auto", 0, 0.25, 1, 2, 3)
+    }
+    assert on == {"auto": ["3"], 0: ["2", "3"], 0.25: ["3"], 1: ["3"], 2: ["3"], 3: []}
+    assert nodes_of_trials(nodes[:2], ResourcesConfig(cpus=2)) == [nodes[1]]
+    assert nodes_of_trials([], ResourcesConfig()) == []
+
+
+def test_waiting_says_for_what_and_what_there_is() -> None:
+    line = waiting_line([machine(1, 8)], ResourcesConfig(gpus=1))
+    assert line == "waiting for 1 GPU: the cluster has none yet; Ctrl-C stops"
+    line = waiting_line([machine(1, 8, 1), machine(2, 64)], ResourcesConfig(gpus=2, cpus=4))
+    assert "waiting for a node with 2 GPUs and 4 CPUs: the largest, 10.77.0.1 (lab1)" in line
+    assert "has 64 CPUs" in waiting_line([machine(2, 64)], ResourcesConfig(gpus=0, cpus=65))
+    error = no_room([machine(1, 8)], ResourcesConfig(gpus=1), "10.77.0.1:6379", 60.4)
+    assert "(waited 60 s for nodes to join)" in str(error)
+    assert "ray start --address=10.77.0.1:6379" in (error.hint or "")
+
+
+def question(place: Path | str, secret: str, **more: str) -> Question:
+    asked: Question = {
+        "storage": str(place), "secret": secret, "name": "n1", "dataset": None, "digest": None,
+    }  # fmt: skip
+    return {**asked, **more}  # type: ignore[typeddict-item]
+
+
+def test_a_probe_goes_there_and_back_and_leaves_nothing(tmp_path: Path) -> None:
+    for storage in (str(tmp_path / "s"), f"file://{tmp_path}/u"):
+        place, secret = preflight_node.begin_probe(storage)
+        answer = preflight_node.look(question(place, secret))
+        assert answer["storage_fault"] is None
+        assert preflight_node.read_probe(place, "n1") == secret
+        preflight_node.end_probe(place)
+        assert preflight_node.read_probe(place, "n1") is None
+    assert list((tmp_path / "s").iterdir()) == list((tmp_path / "u").iterdir()) == []
+
+
+def test_a_folder_of_the_same_name_elsewhere_is_no_shared_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight_node, "_SEEN_WITHIN_S", 0.0)
+    place, secret = preflight_node.begin_probe(str(tmp_path))
+    assert "not seen" in str(preflight_node.look(question(tmp_path, secret))["storage_fault"])
+    preflight_node.write_probe(place, preflight_node.DRIVER_FILE, "of an older search")
+    assert "something else" in str(preflight_node.look(question(place, secret))["storage_fault"])
+    assert preflight_node.read_probe(place, "n1") is None
+
+
+@pytest.mark.parametrize(
+    ("manifest", "seen"),
+    [('{"digest": "d1"}', "same"), ('{"digest": "d2"}', "other"), ("{}", "absent"),
+     ("[]", "absent"), ("\x00", "absent"), (None, "absent")],
+)  # fmt: skip
+def test_a_dataset_is_known_by_the_digest_of_its_manifest(
+    tmp_path: Path, manifest: str | None, seen: str
+) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    place, secret = preflight_node.begin_probe(str(tmp_path / "s"))
+    answer = preflight_node.look(question(place, secret, dataset=str(tmp_path), digest="d1"))
+    assert answer["dataset"] == seen
+
+
+def test_the_hash_of_the_sources_sees_every_change_and_no_bytecode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package_of_a_node"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(preflight_node, "PACKAGE", package.name)
+    assert preflight_node.code_hash() is None
+    monkeypatch.syspath_prepend(tmp_path)
+    hashes = [preflight_node.code_hash()]
+    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("table.csv", "1")):
+        (package / name).write_text(text)
+        hashes.append(preflight_node.code_hash())
+    assert len(set(hashes)) == 4
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "a.pyc").write_bytes(b"x")
+    assert preflight_node.code_hash() == hashes[-1]
+    assert package.name not in sys.modules, "it was imported"
