@@ -81,6 +81,13 @@ class ResourcesConfig(Config):
     gpu_memory_gib: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
     """Memory of each GPU, for `gpus: auto`; `auto` asks the nodes."""
 
+    hang_s: Annotated[float, Field(ge=0)] = 60.0
+    """A trial that is silent for so long, and for ten times as long as an epoch takes, is taken
+    for hung: its process is killed, and it continues from its checkpoint. 0: never."""
+
+    disk_wait_s: Annotated[float, Field(ge=0)] = 14_400.0
+    """How long a search waits while a disk is short of space, before it ends to be continued."""
+
 
 class LimitsConfig(Config):
     """What a generator may need.

@@ -5,7 +5,9 @@ Events, in the order in which the driver of a search writes them:
     study            the search as it was asked for, and the machine; again when it is continued
                      with more trials or on another machine
     trial_started    number, parameters, whole configuration, immune or not, enqueued or not
-    trial_continued  the trial was handed out again, after an interruption
+    trial_continued  the trial was handed out again after an interruption; while the search ran
+                     with the reason and its kind: lost, hung, node, exception, memory, disk
+    gpu_sharing      how many trials share a GPU from then on, because more did not fit
     epoch            one record of a trial; the first one of a (trial, epoch) counts
     would_prune      the epoch at which the pruner wanted to stop an immune trial
     trial_ended      complete, pruned or failed; why; where its checkpoint is. A trial over a
@@ -82,6 +84,10 @@ class StudyRecord:
     one that was begun anew under its name."""
     machines: tuple[dict[str, Any], ...] = ()
     """What it ran on, in order: processor, cpus, gpus. Not known of clusters and old ledgers."""
+    per_gpu: int | None = None
+    """How many trials fit on a GPU, where more did not; asking for other resources forgets it."""
+    setbacks: dict[str, int] = field(default_factory=dict)
+    """How often trials had to begin again while the search ran, by kind."""
 
     def in_state(self, state: State) -> tuple[TrialRecord, ...]:
         """Return the trials in one state, by number."""
@@ -197,6 +203,8 @@ class _Study:
     asked: Event = field(default_factory=dict)
     trials: dict[int, "_Trial"] = field(default_factory=dict)
     machines: list[dict[str, Any]] = field(default_factory=list)
+    per_gpu: int | None = None
+    setbacks: dict[str, int] = field(default_factory=dict)
 
     def add(self, event: Event) -> None:
         match event["event"]:
@@ -211,7 +219,14 @@ class _Study:
             case "trial_ended":
                 trial = self.trials[event["trial"]]
                 trial.ended = trial.ended or event
+            case "trial_continued" if "kind" in event:
+                self.setbacks[event["kind"]] = self.setbacks.get(event["kind"], 0) + 1
+            case "gpu_sharing":
+                self.per_gpu = int(event["per_gpu"])
             case "study":
+                before = self.asked.get("space", {}).get("resources")
+                if before is not None and before != event["space"].get("resources"):
+                    self.per_gpu = None
                 self.asked = event
                 self.first = self.first or event
                 machine = event.get("machine")
@@ -233,6 +248,8 @@ class _Study:
             size_px=tuple(asked["size_px"]) if asked.get("size_px") else None,
             begun=(self.first or asked).get("time", 0.0),
             machines=tuple(self.machines),
+            per_gpu=self.per_gpu,
+            setbacks=self.setbacks,
         )
 
 

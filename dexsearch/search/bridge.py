@@ -4,9 +4,9 @@ Tune runs trials, places them and starts them again when their process is lost. 
 who is stopped is the driver's; Tune's own records are never read.
 """
 
-import re
+import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from ray import tune
@@ -16,58 +16,91 @@ from ray.tune.search import Searcher
 
 from dexsearch.search.actor import ASSIGNMENT, FUNCTION, REPORT
 from dexsearch.search.driver import StudyDriver
+from dexsearch.search.losses import told_loss
+from dexsearch.search.reaper import Reaper
+from dexsearch.search.retries import Setback
 from dexsearch.search.trial import Assignment, Report, TrialFunction
+from dexsearch.search.watchdog import Silence
 
 _HARMLESS = ("numeric", "data", "configuration")  # failures that leave a process as it was
-_DIED = "The actor died"  # how Ray begins to tell of a lost process
+_LOOK_EVERY_S = 0.5
 
 
 class Bridge:
-    """What searcher and scheduler share: the driver, which Tune trial is which, and a fault.
+    """What searcher and scheduler share: the driver, and a fault.
 
     Tune takes an exception of a scheduler for a failed trial. So the first one is kept here, the
     search is stopped, and `raise_fault` raises it once Tune has ended.
     """
 
-    def __init__(self, driver: StudyDriver, function: TrialFunction) -> None:
+    def __init__(
+        self, driver: StudyDriver, function: TrialFunction,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """`clock` is in seconds."""
         self._driver = driver
         self._function = function
-        self._numbers: dict[str, int] = {}
+        self._clock = clock
+        self._reaper = Reaper(clock)
+        self._ended_by_us: dict[str, tuple[Setback, str]] = {}
+        self._next_look = 0.0
         self._fault: Exception | None = None
 
     def on_ready(self) -> None:
         """Pass on that Tune is set up."""
         self._driver.on_backend_ready()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self) -> dict[str, Any] | str | None:
         """Return the next Tune trial's configuration, None for not now, or Tune's FINISHED."""
+        self._guarded(self._driver.tick)
         if self._fault is None and self._driver.must_wait:
             return None
         assignment = self._guarded(self._driver.next_trial)
         if assignment is None:
             finished: str = Searcher.FINISHED
             return finished
-        self._numbers[trial_id] = assignment.number
         return {ASSIGNMENT: assignment, FUNCTION: self._function}
 
     def on_report(self, report: Report) -> bool:
         """Pass a report on; return whether its trial must stop."""
         return self._guarded(lambda: self._driver.on_report(report)) is not False
 
-    def on_lost(self, trial: Trial, *, for_good: bool) -> None:
-        """Pass on that the process of a trial was lost, and whether Tune gives the trial up."""
-        number = self._numbers[trial.trial_id]
-        if for_good:
-            self._guarded(
-                lambda: self._driver.lost(number, f"{told_loss(trial)}, again and again")
-            )
-        else:
-            self._guarded(lambda: self._driver.restarted(number, told_loss(trial)))
+    def on_lost(self, trial: Trial) -> None:
+        """Pass on that the process of a trial was lost."""
+        setback, reason = self._ended_by_us.get(trial.trial_id) or told_loss(trial)
+        self._guarded(lambda: self._driver.lost(assignment_of(trial), reason, setback))
+
+    def look_at(self, trials: Callable[[], set[Trial]]) -> None:
+        """Look for trials that hang, and end their processes; every half second at most."""
+        now = self._clock()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_EVERY_S
+        watchdog = self._driver.watchdog
+        begun = {assignment_of(trial).number: trial for trial in trials() if _actor_of(trial)}
+        for number in begun:
+            if number not in watchdog and number in self._driver.running:
+                watchdog.begin(number)
+        for silence in watchdog.silent():
+            if silence.number in begun:
+                self._guarded(partial(self._end, begun[silence.number], silence))
+        self._guarded(self._reaper.look)
 
     def raise_fault(self) -> None:
         """Raise what ended the search early, if anything did."""
         if self._fault is not None:
             raise self._fault
+
+    def _end(self, trial: Trial, silence: Silence) -> None:
+        """End the process of a trial that hangs; Tune hears of that as of any lost process."""
+        ended = self._ended_by_us
+        ended[trial.trial_id] = ("hung", f"{silence}, so its process was ended")
+        self._driver.tell(f"trial {silence.number} hangs: {silence}; ending its process")
+
+        def note_silent_node() -> None:
+            ended[trial.trial_id] = ("node", f"{silence}, and its node does not answer")
+
+        self._reaper.end(_actor_of(trial), note_silent_node)
 
     def _guarded(self, act: Callable[[], Any]) -> Any:  # noqa: ANN401
         if self._fault is None:
@@ -88,7 +121,7 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401  (a dict, or Tune's FINISHED)
         """Return the next assignment; called only when a slot is free."""
-        return self._bridge.suggest(trial_id)
+        return self._bridge.suggest()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -112,6 +145,13 @@ class StudyScheduler(FIFOScheduler):
     def __init__(self, bridge: Bridge) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ANN401
+        """Return the waiting trial with the lowest number; Tune asks at every turn of its loop."""
+        live = tune_controller.get_live_trials
+        self._bridge.look_at(live)
+        waiting = [trial for trial in live() if trial.status == Trial.PENDING]
+        return min(waiting, key=lambda trial: assignment_of(trial).number, default=None)
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         """Ask for as much of a GPU as the trial may take now: less was enough for earlier ones."""
@@ -165,16 +205,6 @@ class SearchCallback(tune.Callback):
         """Take back the signals that Tune has just taken."""
         self._bridge.on_ready()
 
-    def on_trial_recover(
-        self,
-        iteration: int,
-        trials: list[Trial],
-        trial: Trial,
-        **info: Any,  # noqa: ANN401
-    ) -> None:
-        """Pass on that a trial starts again."""
-        self._bridge.on_lost(trial, for_good=False)
-
     def on_trial_error(
         self,
         iteration: int,
@@ -182,8 +212,8 @@ class SearchCallback(tune.Callback):
         trial: Trial,
         **info: Any,  # noqa: ANN401
     ) -> None:
-        """Pass on that a trial was lost too often."""
-        self._bridge.on_lost(trial, for_good=True)
+        """Pass on that the process of a trial was lost; Tune itself tries nothing again."""
+        self._bridge.on_lost(trial)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep the driver out of Tune's files."""
@@ -201,20 +231,9 @@ def forget_actor(tune_controller: Any, trial: Trial) -> None:  # noqa: ANN401
     tune_controller._started_actors.discard(tune_controller._trial_to_actor.get(trial))
 
 
-def told_loss(trial: Trial) -> str:
-    """Say in a line why Tune takes a trial for failed; Tune's text file of errors has the rest.
-
-    The pickled error beside it is not read: it may need a module that the driver lacks.
-    """
-    try:
-        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
-    except (OSError, TypeError):
-        return "its process was lost"
-    newest = re.split(r"^Failure # \d+ \(occurred at .*\)$", text, flags=re.MULTILINE)[-1]
-    lines = [line.strip() for line in newest.splitlines() if line.strip()]
-    if not lines or (_DIED in lines[0] and "creation task" not in lines[0]):
-        return "its process was lost"
-    return f"its process raised {lines[-1][:300]}"
+def _actor_of(trial: Trial) -> Any:  # noqa: ANN401
+    """Return the handle of the process that has a trial; None as long as it waits for one."""
+    return trial.temporary_state.ray_actor
 
 
 def assignment_of(trial: Trial) -> Assignment:

@@ -41,6 +41,8 @@ class _Row:
     immune: bool = False
     params: str = ""
     reason: str = ""
+    waits: bool = False
+    """Whether it was put back and is to begin again."""
 
 
 class PlainProgress:
@@ -70,6 +72,9 @@ class PlainProgress:
         """Say which trial begins, with its parameters."""
         what = "continues" if continued else f"started: {told_params(params or {})}"
         self.message(f"trial {number} {what}{' (immune to pruning)' if immune else ''}")
+
+    def trial_put_back(self, number: int) -> None:
+        """Say nothing: the message that follows does."""
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
         """Say the objective of an epoch."""
@@ -135,6 +140,11 @@ class LiveProgress:
         """Add a row."""
         if not continued or number not in self._rows:
             self._rows[number] = _Row(number, immune=immune, params=told_params(params or {}))
+        self._rows[number].waits = False
+
+    def trial_put_back(self, number: int) -> None:
+        """Show that a trial waits."""
+        self._rows[number].waits = True
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
         """Update a row."""
@@ -144,7 +154,8 @@ class LiveProgress:
         self, number: int, state: State, value: float | None, reason: str | None
     ) -> None:
         """Colour a row."""
-        self._rows[number].state, self._rows[number].reason = state, reason or ""
+        row = self._rows[number]
+        row.state, row.reason, row.waits = state, reason or "", False
         self._ended.append(number)
 
     def message(self, text: str) -> None:
@@ -170,7 +181,7 @@ class LiveProgress:
             detail = row.reason if row.state == "failed" else row.params
             table.add_row(
                 f"{row.number}{'*' if row.immune else ''}",
-                Text(row.state, style=_STYLES[row.state]),
+                Text("waiting" if row.waits else row.state, style=_STYLES[row.state]),
                 f"{row.epoch}/{self._epochs}",
                 score,
                 Text(printable(detail)),

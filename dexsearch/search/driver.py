@@ -1,40 +1,31 @@
 """The driver of a search: hands out trials, hears what they report, decides who goes on.
 
-What happens is the journal's to pass on. Reports are keyed by (trial, epoch), so one that comes
-twice changes nothing. Knows no Ray: a backend asks `next_trial`, passes on each report, and stops
-what it is told to.
+What happens is the journal's to pass on, what is done about trials that fell is recovery.py's.
+Reports are keyed by (trial, epoch), so one that comes twice changes nothing. Knows no Ray: a
+backend asks `next_trial`, passes on each report, and stops what it is told to.
 """
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from dexsearch.config.space import SearchSpace
-from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import State, StudyRecord, TrialRecord
+from dexsearch.search.disk_wait import DiskWait, PatientLog
 from dexsearch.search.journal import Journal
-from dexsearch.search.limits import broken_limit, counted_parameters
+from dexsearch.search.limits import broken_limit
 from dexsearch.search.live_trial import LiveTrial
 from dexsearch.search.optuna_study import OptunaStudy
 from dexsearch.search.progress import Progress
-from dexsearch.search.sharing import RunningTrials
-from dexsearch.search.space import enqueued_params, is_immune, trial_seed
+from dexsearch.search.recovery import Recovery
+from dexsearch.search.retries import Setback
+from dexsearch.search.sharing import GpuSharing, RunningTrials
+from dexsearch.search.space import enqueued_params
 from dexsearch.search.storage import checkpoint_for_ledger, trial_location
 from dexsearch.search.trial import Assignment, Failure, Record, Report
-
-
-class Backend(Protocol):
-    """Where trials run."""
-
-    def run(self, driver: "StudyDriver") -> None:
-        """Run trials until `driver.next_trial()` is None and none is left.
-
-        A trial whose process is lost is started again a few times, then reported with
-        `driver.lost`. Exceptions of the driver end the search and reach the caller.
-        """
-        ...
+from dexsearch.search.watchdog import Watchdog
 
 
 class StudyDriver:
@@ -44,25 +35,44 @@ class StudyDriver:
         self, space: SearchSpace, record: StudyRecord, log: EventLog, study: OptunaStudy,
         *, storage: str, progress: Progress, is_time_over: Callable[[], bool] = lambda: False,
         follow: Callable[[], None] = lambda: None,
+        shortage: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`follow` is called after each report, once everything of it is decided."""
+        """Take up a search where its ledger ends.
+
+        `follow` is called after each report, once everything of it is decided; `shortage` says
+        which disk is short of space, None if none is; `clock` is in seconds.
+        """
         self.space = space
         self.stop_requested = False
         self.out_of_time = False
         self.running = RunningTrials()
+        self.watchdog = Watchdog(space.resources.hang_s, clock)
+        self.tell = progress.message
         self.on_backend_ready: Callable[[], None] = lambda: None
-        self.is_backend_dead: Callable[[], bool] = lambda: False
+        self.exit_code: Callable[[], int | None] = lambda: None
+        """What a signal asked this process to end with, if one came."""
+        self.farewell: Callable[[], None] = lambda: None
+        """To be called before this process is ended because Ray has."""
+        self._per_gpu = record.per_gpu
         self._study = study
         self._folder = record.folder
+        disk = DiskWait(
+            progress.message, longest_s=space.resources.disk_wait_s, shortage=shortage,
+            is_stopped=lambda: self.stop_requested, clock=clock,
+        )  # fmt: skip
         self._journal = Journal(
-            log, study, progress, limits=space.limits, logs=record.folder / "logs"
+            PatientLog(log, disk), study, progress, limits=space.limits,
+            logs=record.folder / "logs",
+        )  # fmt: skip
+        self._recovery = Recovery(
+            self._journal, self.running, disk, self.watchdog, fail=self._fail, clock=clock
         )
         self._storage = storage
         self._is_time_over = is_time_over
         self._follow = follow
         self._n_trials = len(record.trials)
         self._live: dict[int, LiveTrial] = {}
-        self._waiting: list[LiveTrial] = []
         for trial in record.in_state("running"):
             self._take_up(trial)
 
@@ -75,23 +85,42 @@ class StudyDriver:
         """Hand out nothing more and stop each running trial at its next report."""
         self.stop_requested = True
 
+    def share_gpus(self, sharing: GpuSharing) -> None:
+        """Take note of how many trials may share a GPU; no more than was found to fit before."""
+        self.running.sharing = sharing.at_most(self._per_gpu)
+
     @property
     def must_wait(self) -> bool:
-        """Whether a running trial has to end, or be put back, before `next_trial` is asked."""
+        """Whether something has to happen, or time to pass, before `next_trial` is asked."""
         if self.stop_requested:
             return False
-        none_left = not self._waiting and self._n_trials >= self.space.trials
-        return self.running.is_full or (none_left and self.running.may_be_put_back)
+        recovery = self._recovery
+        is_any_ready = recovery.has_due or self._n_trials < self.space.trials
+        # Until the last trial has ended any of them may be put back.
+        is_last_out = not is_any_ready and len(self.running) + recovery.n_waiting > 0
+        return self.running.is_full or recovery.holds or is_last_out
+
+    def tick(self) -> None:
+        """Look at what changes by itself: disks, and the clock where no report makes us look.
+
+        Raises:
+            EnvironmentFault: if space on a disk has been short for too long.
+        """
+        if not self.stop_requested:
+            self._recovery.look()
+        if not self.running:
+            self._look_at_the_clock()
 
     def next_trial(self) -> Assignment | None:
         """Return the next trial to run: unfinished ones first, then new ones; None at the end."""
         self._look_at_the_clock()
         while not self.stop_requested:
-            if self._waiting:
-                trial = self._waiting.pop(0)
+            if self._recovery.has_due:
+                trial = self._recovery.pop()
                 self._journal.continued(trial)
                 return self._assignment(trial)
             if self._n_trials >= self.space.trials:
+                self._recovery.settle()
                 return None
             begun = self._begin()
             if begun is not None:
@@ -105,13 +134,17 @@ class StudyDriver:
         decides alike however many epochs a report carries.
         """
         trial = self._live.get(report.number)
-        if trial is None:
+        if trial is None or trial.attempt != report.attempt:
             return True
+        n_known = len(trial.values)
         for record in report.records:
             if report.number in self._live:
                 self._on_record(trial, record)
+        self.watchdog.heard(trial.number, len(trial.values) - n_known)
         if report.failure is not None and report.number in self._live:
-            self._on_failure(trial, report.failure)
+            self._recovery.failed(trial, report.failure)
+            if report.failure.kind == "superseded":
+                self._forget(trial)
         self._follow()
         self._look_at_the_clock()
         return self.stop_requested or report.number not in self.running
@@ -120,18 +153,16 @@ class StudyDriver:
         """Stop the search once its time is over, unless nothing is left to do."""
         if not self.stop_requested and self.n_left and self._is_time_over():
             self.out_of_time = True
-            self._journal.message("the time is over; the same command continues the search")
+            self.tell("the time is over; the same command continues the search")
             self.request_stop()
 
-    def lost(self, number: int, reason: str) -> None:
-        """Give up a trial whose process was lost too often."""
-        trial = self._live.get(number)
-        if trial is not None and not self.stop_requested:
-            self._fail(trial, Failure("infrastructure", reason))
-
-    def restarted(self, number: int, reason: str) -> None:
-        """Note that a trial was started again because its process was lost."""
-        self._journal.interrupted(number, reason, "; continuing from its checkpoint")
+    def lost(self, lost: Assignment, reason: str, setback: Setback = "lost") -> None:
+        """Begin a trial again whose process has gone, or give it up if that happens too often."""
+        trial = self._live.get(lost.number)
+        if trial is None or trial.attempt != lost.attempt or self.stop_requested:
+            return
+        self._recovery.lost(trial, setback, reason)
+        self._follow()
 
     def _take_up(self, record: TrialRecord) -> None:
         """Take up an unfinished trial of an earlier process; end it if only that was left."""
@@ -145,21 +176,14 @@ class StudyDriver:
         if record.number >= self.space.trials:
             self._live.pop(trial.number, None)
         elif trial.number in self._live:
-            self._waiting.append(trial)
+            self._recovery.wait(trial)
 
     def _begin(self) -> LiveTrial | None:
         """Ask for a new trial; None if its configuration cannot be trained."""
         enqueued = enqueued_params(self.space, self._n_trials)
         number, params = self._study.ask(enqueued)
         self._n_trials = number + 1
-        trial = LiveTrial(number, immune=is_immune(self.space, number), config={})
-        problem = None
-        try:
-            config = self.space.config_for(params, seed=trial_seed(self.space, number))
-            trial.config = config.model_dump(mode="json")
-            trial.n_parameters = counted_parameters(self.space.limits, config)
-        except ConfigurationError as error:
-            problem = str(error)
+        trial, problem = LiveTrial.proposed(self.space, number, params)
         self._journal.started(trial, params, enqueued=enqueued is not None)
         self._live[number] = trial
         if problem is not None:
@@ -179,6 +203,7 @@ class StudyDriver:
             self._fail(trial, Failure("numeric", problem))
         else:
             self._journal.epoch(trial, record, float(value))
+            self._recovery.is_under_way(trial)
             self._judge(trial, epoch)
 
     def _judge(self, trial: LiveTrial, epoch: int) -> None:
@@ -202,20 +227,7 @@ class StudyDriver:
             self._end(trial, "pruned", reason=reason, kind="limit")
         return reason is not None
 
-    def _on_failure(self, trial: LiveTrial, failure: Failure) -> None:
-        """Fail a trial, or put it back where its neighbours on the GPU may be to blame."""
-        told = self.running.put_back(trial.number) if failure.kind == "memory" else None
-        if told is None:
-            self._fail(trial, failure)
-        else:
-            trial.was_put_back = True
-            self._waiting.append(trial)
-            self._journal.interrupted(trial.number, told)
-
     def _fail(self, trial: LiveTrial, failure: Failure) -> None:
-        if failure.kind == "data":
-            # Every other trial would meet the same data; this one is left to be continued.
-            raise DataError(failure.reason.partition(": ")[2] or failure.reason)
         self._journal.failed(trial, failure)
         self._forget(trial)
 
@@ -228,10 +240,10 @@ class StudyDriver:
 
     def _forget(self, trial: LiveTrial) -> None:
         del self._live[trial.number]
-        self.running.end(trial.number)
+        self._recovery.ended(trial)
 
     def _assignment(self, trial: LiveTrial) -> Assignment:
-        self.running.begin(trial.number)
+        self._recovery.handed_out(trial)
         return Assignment(
             number=trial.number,
             config=dict(trial.config),
@@ -239,6 +251,7 @@ class StudyDriver:
             checkpoints=trial_location(self._storage, trial.number),
             decide_from=trial.decide_from(self.space),
             gpu_share=self.running.sharing.share,
+            attempt=trial.attempt,
         )
 
     def _checkpoint(self, trial: LiveTrial) -> str | None:

@@ -3,11 +3,15 @@
 Behaves like the Ray backend as far as the driver can tell; the conformance tests run on both.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.sharing import NO_GPU, GpuSharing
 from dexsearch.search.trial import TrialFunction, TrialStepper
+
+_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +26,29 @@ class InProcessBackend:
     sharing: GpuSharing = NO_GPU
     """GPUs to pretend: trials say themselves when their memory is used up."""
 
+    pause: Callable[[float], None] = time.sleep
+    """Called with seconds when nothing can be done but wait."""
+
     def run(self, driver: StudyDriver) -> None:
         """Run trials in turn until the driver has no more."""
         steppers: list[TrialStepper] = []
         idle = [TrialStepper(self.function, patience=self.patience) for _ in range(self.slots)]
-        driver.running.sharing = self.sharing
+        driver.share_gpus(self.sharing)
         try:
             while True:
-                while idle and not driver.must_wait and (assignment := driver.next_trial()):
+                driver.tick()
+                is_over = False
+                while idle and not driver.must_wait:
+                    assignment = driver.next_trial()
+                    if assignment is None:
+                        is_over = True
+                        break
                     idle[-1].begin(assignment)
                     steppers.append(idle.pop())
                 if not steppers:
-                    return
+                    if is_over:
+                        return
+                    self.pause(_PAUSE_S)
                 for stepper in list(steppers):
                     report = stepper.step()
                     if driver.on_report(report) or report.last:

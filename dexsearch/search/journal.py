@@ -6,18 +6,29 @@ hears of it last.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 from dexsearch.config.space import LimitsConfig, Scalar
-from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import State
 from dexsearch.search.limits import excesses
 from dexsearch.search.live_trial import LiveTrial, without_nan
 from dexsearch.search.optuna_study import OptunaStudy, end_trial
 from dexsearch.search.progress import Progress
+from dexsearch.search.retries import Setback
 from dexsearch.search.trial import Failure, Record
 
 SHOWN_LINES = 3
 """How much of a failed trial's traceback the display shows; all of it is in a file."""
+
+_THEN = {"memory": "", "disk": "; it waits for space, and continues from its checkpoint"}
+
+
+class Log(Protocol):
+    """What takes an event and writes it down: the ledger."""
+
+    def append(self, event: Mapping[str, Any], *, sync: bool = True) -> Mapping[str, Any]:
+        """Write one event; with `sync` a power cut does not lose it."""
+        ...
 
 
 class Journal:
@@ -25,7 +36,7 @@ class Journal:
 
     def __init__(
         self,
-        log: EventLog,
+        log: Log,
         study: OptunaStudy,
         progress: Progress,
         *,
@@ -65,10 +76,29 @@ class Journal:
             self._log.append({"event": "trial_continued", "trial": trial.number})
         self._progress.trial_started(trial.number, continued=True, immune=trial.immune)
 
-    def interrupted(self, number: int, reason: str, then: str = "") -> None:
-        """Note why a running trial had to begin again; `then` is for the display only."""
-        self._log.append({"event": "trial_continued", "trial": number, "reason": reason})
-        self._progress.message(f"trial {number}: {reason}{then}")
+    def interrupted(
+        self, number: int, reason: str, setback: Setback, pause_s: float = 0.0
+    ) -> None:
+        """Note why a running trial has to begin again; the pause is for the display only."""
+        self._log.append(
+            {"event": "trial_continued", "trial": number, "reason": reason, "kind": setback}
+        )
+        then = _THEN.get(setback, "; continuing from its checkpoint")
+        later = f" in {pause_s:g} s" if pause_s else ""
+        self._progress.trial_put_back(number)
+        self._progress.message(f"trial {number}: {reason}{then}{later}")
+
+    def held_back(self, trial: LiveTrial, failure: Failure) -> None:
+        """Tell of a failure before a first epoch, of which it is not known whose fault it is."""
+        self._keep_traceback(trial, failure)
+        self._progress.trial_put_back(trial.number)
+        self._progress.message(
+            f"trial {trial.number}: {failure.reason}; it has failed if others get under way"
+        )
+
+    def sharing(self, per_gpu: int) -> None:
+        """Note how many trials share a GPU from now on."""
+        self._log.append({"event": "gpu_sharing", "per_gpu": per_gpu})
 
     def epoch(self, trial: LiveTrial, record: Record, value: float) -> None:
         """Note an epoch and its objective."""
@@ -91,16 +121,25 @@ class Journal:
 
     def failed(self, trial: LiveTrial, failure: Failure) -> None:
         """Note that a trial failed, and keep the end of its traceback."""
-        log_file = None
-        if failure.last_lines:
-            log_file = self._logs / f"trial-{trial.number}.txt"
-            log_file.parent.mkdir(parents=True, exist_ok=True)
-            log_file.write_text(failure.last_lines, encoding="utf-8")
+        log_file = self._keep_traceback(trial, failure)
         self.ended(trial, "failed", reason=failure.reason, kind=failure.kind)
         if log_file is not None and failure.kind == "exception":
             for line in failure.last_lines.splitlines()[-SHOWN_LINES:]:
                 self._progress.message(f"trial {trial.number}: {line}")
             self._progress.message(f"trial {trial.number}: traceback in {log_file}")
+
+    def _keep_traceback(self, trial: LiveTrial, failure: Failure) -> Path | None:
+        """Write down what a failed trial said; return the file, None if there is none."""
+        if not failure.last_lines:
+            return None
+        log_file = self._logs / f"trial-{trial.number}.txt"
+        try:
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            log_file.write_text(failure.last_lines, encoding="utf-8")
+        except OSError as error:
+            self._progress.message(f"{log_file} cannot be written: {error.strerror}")
+            return None
+        return log_file
 
     def ended(
         self,
@@ -127,6 +166,6 @@ class Journal:
         last_value = trial.values[max(trial.values)] if trial.values else None
         self._progress.trial_ended(trial.number, state, last_value, reason)
 
-    def message(self, text: str) -> None:
-        """Tell the display alone."""
-        self._progress.message(text)
+    def superseded(self, number: int) -> None:
+        """Tell that another process continues a trial; the ledger is that one's to write."""
+        self._progress.message(f"trial {number} is continued by another process")

@@ -3,8 +3,12 @@
 import math
 from dataclasses import dataclass, field
 
-from dexsearch.config.space import SearchSpace
+from dexsearch.config.space import Scalar, SearchSpace
+from dexsearch.errors import ConfigurationError
 from dexsearch.ledger.study import TrialRecord
+from dexsearch.search.limits import counted_parameters
+from dexsearch.search.retries import Setbacks
+from dexsearch.search.space import is_immune, trial_seed
 from dexsearch.search.trial import Record
 
 
@@ -24,7 +28,29 @@ class LiveTrial:
     """Both of its generator; None where no limit asks for them, or before they are known."""
 
     was_put_back: bool = False
-    """Whether it waits because its GPU's memory did not suffice beside other trials."""
+    """Whether it waits after a setback that the ledger has already."""
+
+    attempt: int = 0
+    """How often this process handed it out and took it back."""
+
+    is_under_way: bool = False
+    """Whether it has reported a new epoch to this process, so that what it needs is there."""
+
+    setbacks: Setbacks = field(default_factory=Setbacks)
+
+    @classmethod
+    def proposed(
+        cls, space: SearchSpace, number: int, params: dict[str, Scalar]
+    ) -> tuple["LiveTrial", str | None]:
+        """Return a new trial, and why it cannot be trained if that is so."""
+        trial = cls(number, immune=is_immune(space, number), config={})
+        try:
+            config = space.config_for(params, seed=trial_seed(space, number))
+            trial.config = config.model_dump(mode="json")
+            trial.n_parameters = counted_parameters(space.limits, config)
+        except ConfigurationError as error:
+            return trial, str(error)
+        return trial, None
 
     @classmethod
     def of(cls, record: TrialRecord, objective: str) -> "LiveTrial":

@@ -26,6 +26,9 @@ class Progress(Protocol):
     ) -> None:
         """Hear that a trial begins or goes on."""
 
+    def trial_put_back(self, number: int) -> None:
+        """Hear that a running trial waits to begin again; why comes as a message."""
+
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
         """Hear the objective of one epoch."""
 
@@ -55,6 +58,9 @@ class SilentProgress:
         immune: bool,
         params: Mapping[str, Scalar] | None = None,
     ) -> None:
+        """Show nothing."""
+
+    def trial_put_back(self, number: int) -> None:
         """Show nothing."""
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:

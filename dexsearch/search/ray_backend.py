@@ -1,5 +1,6 @@
 """Trials on Ray; import it after `cluster.prepare_environment`."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from dexsearch.search.bridge import (
 )
 from dexsearch.search.capacity import Capacity
 from dexsearch.search.driver import StudyDriver
+from dexsearch.search.head_watch import HeadWatch, Health, health_of_head
 from dexsearch.search.packing import gpus_per_trial, n_concurrent, n_slots
+from dexsearch.search.preflight import PreflightRequest, preflight
 from dexsearch.search.ray_cluster import is_local_cluster_dead, ray_cluster
 from dexsearch.search.sharing import GpuSharing
 from dexsearch.search.trial import TrialFunction
 
-MAX_LOSSES = 3
-"""How often a trial is started again after its process was lost."""
+_COUNT_PREEMPTIONS = "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +47,37 @@ class RayBackend:
     """Whether the workers of a cluster import the dexsearch of this process."""
     prepare: Callable[[TrialFunction], TrialFunction] = lambda function: function
     """Called with `function` after joining the cluster; what it returns is run."""
+    preflight: PreflightRequest | None = None
+    """What the nodes are asked before the first trial."""
 
     def run(self, driver: StudyDriver) -> None:
         """Run trials until the driver has no more."""
-        with ray_cluster(self.address, ship_code=self.ship_code):
-            self.run_on(driver)
+        with ray_cluster(self.address, ship_code=self.ship_code, tell=driver.tell):
+            if self._nodes_are_fit(driver):
+                self.run_on(driver)
+
+    def _nodes_are_fit(self, driver: StudyDriver) -> bool:
+        """Look at the nodes that trials may run on; False if the user stopped that."""
+        if self.preflight is None:
+            return True
+
+        def is_stopped() -> bool:
+            driver.tick()
+            return driver.stop_requested
+
+        driver.on_backend_ready()
+        preflight(self.preflight, driver.tell, is_stopped=is_stopped)
+        return not driver.stop_requested
 
     def run_on(self, driver: StudyDriver) -> None:
         """Run trials on the cluster that this process has joined."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         bridge = Bridge(driver, self.prepare(self.function))
-        driver.is_backend_dead = is_local_cluster_dead
+        os.environ[_COUNT_PREEMPTIONS] = "1"  # else Tune itself would begin such trials again
         try:
-            self._tuner(bridge, driver).fit()
+            with _head_watch(driver):
+                self._tuner(bridge, driver).fit()
         finally:
-            driver.is_backend_dead = lambda: False  # from here on Ray is meant to end
             shutil.rmtree(self.scratch, ignore_errors=True)
         bridge.raise_fault()
 
@@ -69,7 +87,7 @@ class RayBackend:
         gpus = self._gpus_per_trial(total, n_trials)
         request = {"cpu": float(self.resources.cpus), "gpu": gpus}
         if 0 < gpus <= 1:
-            driver.running.sharing = GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9))
+            driver.share_gpus(GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9)))
         slots = n_slots(total, request)
         if self.address is not None:  # nodes may join and leave
             driver.running.room = Capacity(living_resources, cpus=request["cpu"], gpus=gpus)
@@ -89,7 +107,7 @@ class RayBackend:
                 name="search",
                 storage_path=str(self.scratch.resolve()),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=MAX_LOSSES),
+                failure_config=tune.FailureConfig(max_failures=0),
                 callbacks=[SearchCallback(bridge)],
                 verbose=0,
             ),
@@ -109,6 +127,21 @@ class RayBackend:
     @property
     def _asks_for_memory(self) -> bool:
         return self.need_bytes is not None and self.resources.gpu_memory_gib == "auto"
+
+
+def _head_watch(driver: StudyDriver) -> HeadWatch:
+    """Return what ends this process if the Ray that it is connected to ends."""
+    head = str(ray.get_runtime_context().gcs_address)
+
+    def look() -> Health:
+        return "gone" if is_local_cluster_dead() else health_of_head(head)
+
+    return HeadWatch(
+        look,
+        what=f"the head of Ray at {head}",
+        exit_code=driver.exit_code,
+        farewell=driver.farewell,
+    )
 
 
 def smallest_gpu_bytes() -> int | None:

@@ -4,6 +4,7 @@ Knows neither Ray nor Optuna. An exception becomes a report that says what went 
 trial that raises is over, and only a lost process is started again.
 """
 
+import errno
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -20,7 +21,20 @@ DECIDED_S = 0.5
 """The same afterwards: what a verdict on the first of the epochs may come too late."""
 
 Record = dict[str, Any]
-FailureKind = Literal["numeric", "memory", "data", "exception", "configuration", "infrastructure"]
+FailureKind = Literal[
+    "numeric",
+    "memory",
+    "data",
+    "disk",
+    "exception",
+    "configuration",
+    "infrastructure",
+    "superseded",
+]
+"""What went wrong, which decides what is done about it: see retries.py."""
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_WORDS = ("no space left", "quota exceeded", "storage full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,9 @@ class Assignment:
 
     gpu_share: float = 1.0
     """Part of a GPU's memory that the trial may take, where it has a GPU."""
+
+    attempt: int = 0
+    """How often the trial was handed out before; its reports carry it back."""
 
 
 TrialFunction = Callable[[Assignment], Iterator[Record]]
@@ -61,6 +78,8 @@ class Report:
     records: tuple[Record, ...] = ()
     failure: Failure | None = None
     last: bool = False
+    attempt: int = 0
+    """The assignment's; a report of an earlier attempt comes from a process taken for lost."""
 
 
 class TrialStepper:
@@ -113,7 +132,12 @@ class TrialStepper:
         except Exception as error:  # every failure of a trial is reported, none is lost
             self.close()
             return _failed(assignment, done, failure_of(error))
-        return Report(assignment.number, tuple(done), last=done[-1]["epoch"] >= assignment.epochs)
+        return Report(
+            assignment.number,
+            tuple(done),
+            last=done[-1]["epoch"] >= assignment.epochs,
+            attempt=assignment.attempt,
+        )
 
     def _next(self, assignment: Assignment) -> Record | None:
         if self._records is None:
@@ -137,7 +161,9 @@ class TrialStepper:
 
 
 def _failed(assignment: Assignment, done: list[Record], failure: Failure) -> Report:
-    return Report(assignment.number, tuple(done), failure=failure, last=True)
+    return Report(
+        assignment.number, tuple(done), failure=failure, last=True, attempt=assignment.attempt
+    )
 
 
 def failure_of(error: Exception) -> Failure:
@@ -146,11 +172,27 @@ def failure_of(error: Exception) -> Failure:
     reason = "; ".join([reason, *getattr(error, "__notes__", ())])
     lines = traceback.format_exception(error)
     last_lines = "".join(lines)[-4000:]
-    kind: FailureKind = "exception"
+    return Failure(_kind_of(error), reason, last_lines)
+
+
+def _kind_of(error: Exception) -> FailureKind:
     if isinstance(error, DataError):
-        kind = "data"
-    elif type(error).__name__ == "TrainingDiverged" or isinstance(error, FloatingPointError):
-        kind = "numeric"
-    elif tells_of_memory(error):
-        kind = "memory"
-    return Failure(kind, reason, last_lines)
+        return "data"
+    if type(error).__name__ == "SupersededError":
+        return "superseded"
+    if type(error).__name__ == "TrainingDiverged" or isinstance(error, FloatingPointError):
+        return "numeric"
+    if is_short_of_disk(error):
+        return "disk"
+    return "memory" if tells_of_memory(error) else "exception"
+
+
+def is_short_of_disk(error: BaseException | None) -> bool:
+    """Tell whether an error says that a disk is full, a quota used up, or nothing may be written.
+
+    Object stores have no error numbers, so the words of one count as well.
+    """
+    if not isinstance(error, OSError):
+        return False
+    message = str(error).lower()
+    return error.errno in _DISK_ERRORS or any(words in message for words in _DISK_WORDS)

@@ -362,4 +362,4 @@ def test_the_display_ends_with_what_a_trial_raised(
     last = [line for line in lines if line.startswith("trial 1: ")]
     assert last[-3:-1] == ["trial 1: RuntimeError: no such kernel", "trial 1: in two lines"]
     assert last[-1].endswith("trial-1.txt")
-    assert len(last) == 4
+    assert len(last) == 5, "once when it begins again, and at the end"

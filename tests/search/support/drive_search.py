@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from dexsearch.config.space import SearchSpace
 from dexsearch.errors import DexSearchError
+from dexsearch.search.backend import Backend
 from dexsearch.search.cluster import prepare_environment
-from dexsearch.search.driver import Backend, StudyDriver
+from dexsearch.search.driver import StudyDriver
 from dexsearch.search.study import run_study
 
 if TYPE_CHECKING:

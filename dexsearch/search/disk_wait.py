@@ -1,0 +1,162 @@
+"""A search that waits while a disk is short of space, and goes on by itself once it is not.
+
+Two things tell of it: somebody who looks at the free space beforehand (disk_guard.py), and a trial
+that could not save its checkpoint, on whatever disk that was. In the first case nothing is handed
+out until there is space. In the second, where a look may not show anything (a quota, the disk of
+another node), one trial is handed out after a while to try it; the others follow when it has
+reported an epoch, which it does after saving.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dexsearch.errors import EnvironmentFault
+from dexsearch.ledger.log import Event, EventLog
+from dexsearch.search.trial import is_short_of_disk
+
+_LOOK_EVERY_S = 2.0
+_FIRST_PAUSE_S = 4.0
+_LONGEST_PAUSE_S = 60.0
+
+
+class DiskWait:
+    """Whether a search has to wait for space on a disk."""
+
+    def __init__(
+        self,
+        tell: Callable[[str], None],
+        *,
+        longest_s: float,
+        shortage: Callable[[], str | None] = lambda: None,
+        is_stopped: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to look.
+
+        Args:
+            tell: is given each line for whoever watches the search.
+            longest_s: after waiting for so long the search ends.
+            shortage: says what is short and where, None if nothing is.
+            is_stopped: tells whether the search was asked to stop.
+            clock: in seconds.
+        """
+        self._tell = tell
+        self._longest_s = longest_s
+        self._shortage = shortage
+        self._is_stopped = is_stopped
+        self._clock = clock
+        self._since: float | None = None
+        self._reason: str | None = None
+        self._is_seen = False  # by a look, as opposed to by a trial
+        self._next_look = self._try_at = 0.0
+        self._pause_s = _FIRST_PAUSE_S
+        self._trying: int | None = None
+        self._has_failed = False
+
+    def look(self) -> None:
+        """Look at the disks, every few seconds at most.
+
+        Raises:
+            EnvironmentFault: if space has been short for too long.
+        """
+        now = self._clock()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_EVERY_S
+        shortage = self._shortage()
+        self._is_seen = shortage is not None
+        if shortage is not None:
+            self._begin(shortage)
+            self._try_at = max(self._try_at, self._next_look)
+        elif not self._has_failed:
+            self._end()
+        self._refuse_to_wait_longer()
+
+    def _refuse_to_wait_longer(self) -> None:
+        if self._since is not None and self._clock() - self._since > self._longest_s:
+            raise EnvironmentFault(
+                f"short of disk space for {self._longest_s:.0f} s: {self._reason}",
+                hint="free some space; the same command then continues the search",
+            )
+
+    @property
+    def holds(self) -> bool:
+        """Whether no trial may be handed out now."""
+        if self._since is None:
+            return False
+        return self._trying is not None or self._clock() < self._try_at
+
+    def handed_out(self, number: int) -> None:
+        """Note that a trial begins; while space is short it is the one that tries."""
+        if self._since is not None:
+            self._trying = number
+
+    def saved(self, number: int) -> None:
+        """Note that a trial reported a new epoch."""
+        if number == self._trying:
+            self._has_failed, self._trying = False, None
+            self._pause_s = _FIRST_PAUSE_S
+            if not self._is_seen:
+                self._end()
+
+    def ended(self, number: int) -> None:
+        """Note that a trial does not run any more, for whatever reason."""
+        if number == self._trying:
+            self._trying = None
+
+    def failed(self, reason: str) -> None:
+        """Note that a trial could not save."""
+        if self._trying is not None or not self._has_failed:
+            self._try_at = self._clock() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._has_failed, self._trying = True, None
+        self._begin(reason)
+
+    def until_written(self, write: Callable[[], Event], pause: Callable[[float], None]) -> Event:
+        """Return what `write` returns, once the disk takes it; nothing else goes on meanwhile.
+
+        Raises:
+            EnvironmentFault: that of `write`, if its reason is another one or the search was asked
+                to stop; or if space has been short for too long.
+        """
+        while True:
+            try:
+                event = write()
+            except EnvironmentFault as error:
+                if not is_short_of_disk(error.__cause__) or self._is_stopped():
+                    raise
+                self._begin(str(error))
+                self._refuse_to_wait_longer()
+                pause(_LOOK_EVERY_S)
+            else:
+                if not self._has_failed and not self._is_seen:
+                    self._end()
+                return event
+
+    def _begin(self, reason: str) -> None:
+        self._reason = reason
+        if self._since is None:
+            self._since = self._clock()
+            self._tell(f"waiting for disk space: {reason}; free some, the search then goes on")
+
+    def _end(self) -> None:
+        if self._since is not None:
+            self._tell(f"there is disk space again after {self._clock() - self._since:.0f} s")
+            self._since = None
+
+
+class PatientLog:
+    """A ledger that waits where its disk is full, because what has happened must be in it."""
+
+    def __init__(
+        self, log: EventLog, disk: DiskWait, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        """`pause` waits for so many seconds."""
+        self._log = log
+        self._disk = disk
+        self._pause = pause
+
+    def append(self, event: Mapping[str, Any], *, sync: bool = True) -> Event:
+        """Write one event, as soon as there is space for it."""
+        return self._disk.until_written(lambda: self._log.append(event, sync=sync), self._pause)

@@ -1,0 +1,69 @@
+"""Failures before a first epoch: the trial's own fault, or that of what every trial needs?
+
+A worker that cannot import its function, a shared folder that is gone or a broken driver of a GPU
+fails one trial after the other, within seconds each. So such a failure is held back until it is
+known whose fault it is: where another trial gets under way it was the trial's own, which has
+failed then. Where several in a row fail in the same way the search stops, and because nothing of
+them was written down as failed, the same command continues them once the cause is mended.
+"""
+
+import re
+from collections.abc import Callable
+
+from dexsearch.errors import DexSearchError, EnvironmentFault, SearchFailed
+from dexsearch.search.live_trial import LiveTrial
+from dexsearch.search.trial import Failure
+
+SAME_IN_A_ROW = 3
+"""So many failures of one kind before a first epoch, and none without, stop a search."""
+
+_SHARED = ("infrastructure", "exception")  # the other classes depend on the configuration
+
+
+class EarlyFailures:
+    """The failures that are held back."""
+
+    def __init__(self, fail: Callable[[LiveTrial, Failure], None]) -> None:
+        """`fail` is called for each trial whose failure turns out to be its own."""
+        self._fail = fail
+        self._held: list[tuple[LiveTrial, Failure]] = []
+
+    def holds(self, trial: LiveTrial, failure: Failure) -> bool:
+        """Hold a failure back if it may have a cause in common with others."""
+        if trial.is_under_way or failure.kind not in _SHARED:
+            return False
+        if self._held and _signature(self._held[-1][1]) != _signature(failure):
+            self.settle()
+        self._held.append((trial, failure))
+        return True
+
+    def settle(self) -> None:
+        """Let the trials fail after all: what every trial needs is there, or none is left."""
+        held, self._held = self._held, []
+        for trial, failure in held:
+            self._fail(trial, failure)
+
+    def raise_common_cause(self) -> None:
+        """Stop the search where enough trials in a row failed in the same way.
+
+        Raises:
+            EnvironmentFault: if their processes were lost.
+            SearchFailed: if they raised an exception.
+        """
+        if len(self._held) < SAME_IN_A_ROW:
+            return
+        numbers = ", ".join(str(trial.number) for trial, _ in self._held)
+        failure = self._held[-1][1]
+        is_lost = failure.kind == "infrastructure"
+        fault: type[DexSearchError] = EnvironmentFault if is_lost else SearchFailed
+        raise fault(
+            f"trials {numbers} failed in the same way before their first epoch, so the search "
+            f"stopped: {failure.reason}",
+            hint="mend the cause (the study's folder logs/ has what they said); the same command "
+            "then continues, these trials included",
+        )
+
+
+def _signature(failure: Failure) -> tuple[str, str]:
+    """Return what two failures of one cause have in common: numbers and addresses differ."""
+    return failure.kind, re.sub(r"0x[0-9a-f]+|\d+", "#", failure.reason)

@@ -1,0 +1,33 @@
+"""Why Ray Tune takes a trial for failed, in a line."""
+
+import re
+from pathlib import Path
+
+from ray.tune.experiment import Trial
+
+from dexsearch.search.retries import Setback
+
+_DIED = "The actor died"  # how Ray begins to tell of a lost process
+_IN_SETUP = "creation task"
+_NODE = re.compile(
+    r"node (it was running on |has |was |is )*(died|dead|terminated|draining|unreachable)"
+    r"|preempt|node failure",
+    re.IGNORECASE,
+)
+
+
+def told_loss(trial: Trial) -> tuple[Setback, str]:
+    """Return whether a process or its node was lost, and say it; Tune's text of errors has it.
+
+    The pickled error beside the text is not read: it may need a module that the driver lacks.
+    """
+    try:
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):
+        return "lost", "its process was lost"
+    newest = re.split(r"^Failure # \d+ \(occurred at .*\)$", text, flags=re.MULTILINE)[-1]
+    lines = [line.strip() for line in newest.splitlines() if line.strip()]
+    if not lines or (_DIED in lines[0] and _IN_SETUP not in lines[0]):
+        node = _NODE.search(newest)
+        return ("node", "its node was lost") if node else ("lost", "its process was lost")
+    return "lost", f"its process raised {lines[-1][:300]}"

@@ -1,0 +1,155 @@
+"""What a search does about trials that fell: begins them again, gives them up, or stops itself.
+
+The classes of failures and how often each is tried again are in retries.py.
+"""
+
+from collections.abc import Callable
+
+from dexsearch.errors import DataError
+from dexsearch.search.disk_wait import DiskWait
+from dexsearch.search.early_failures import EarlyFailures
+from dexsearch.search.journal import Journal
+from dexsearch.search.live_trial import LiveTrial
+from dexsearch.search.retries import Setback
+from dexsearch.search.sharing import RunningTrials
+from dexsearch.search.trial import Failure
+from dexsearch.search.watchdog import Watchdog
+
+
+class Recovery:
+    """Decides on trials that fell, and keeps those that wait to be handed out."""
+
+    def __init__(
+        self, journal: Journal, running: RunningTrials, disk: DiskWait, watchdog: Watchdog,
+        *, fail: Callable[[LiveTrial, Failure], None], clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        """`fail` ends a trial as failed; `clock` is in seconds."""
+        self._waiting: list[tuple[float, LiveTrial]] = []
+        self._journal = journal
+        self._running = running
+        self._disk = disk
+        self._watchdog = watchdog
+        self._fail = fail
+        self._clock = clock
+        self._early = EarlyFailures(fail)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing may be handed out now, for want of disk space."""
+        return self._disk.holds
+
+    @property
+    def n_waiting(self) -> int:
+        """How many trials wait to be handed out, due or not."""
+        return len(self._waiting)
+
+    @property
+    def has_due(self) -> bool:
+        """Whether `pop` has a trial."""
+        now = self._clock()
+        return any(not_before <= now for not_before, _ in self._waiting)
+
+    def wait(self, trial: LiveTrial, pause_s: float = 0.0) -> None:
+        """Let a trial wait to be handed out, at least for so long."""
+        self._waiting.append((self._clock() + pause_s, trial))
+
+    def pop(self) -> LiveTrial:
+        """Take the first of the waiting trials whose time has come."""
+        now = self._clock()
+        entry = next(entry for entry in self._waiting if entry[0] <= now)
+        self._waiting.remove(entry)
+        return entry[1]
+
+    def look(self) -> None:
+        """Look at what changes by itself.
+
+        Raises:
+            EnvironmentFault: if space on a disk has been short for too long.
+        """
+        self._disk.look()
+
+    def handed_out(self, trial: LiveTrial) -> None:
+        """Note that a trial begins."""
+        self._running.begin(trial.number)
+        self._disk.handed_out(trial.number)
+
+    def ended(self, trial: LiveTrial) -> None:
+        """Note that a trial does not run any more, for whatever reason."""
+        self._running.end(trial.number)
+        self._watchdog.end(trial.number)
+        self._disk.ended(trial.number)
+
+    def failed(self, trial: LiveTrial, failure: Failure) -> None:
+        """Decide on a trial that says itself why it ended.
+
+        Raises:
+            DataError: if every other trial would meet the same data; this one is to be continued.
+            DexSearchError: if it is one too many that failed like others before their first epoch.
+        """
+        match failure.kind:
+            case "data":
+                raise DataError(failure.reason.partition(": ")[2] or failure.reason)
+            case "memory":
+                self._out_of_memory(trial, failure)
+            case "disk":
+                self._disk.failed(failure.reason)
+                self._again(trial, "disk", failure.reason)
+            case "exception":
+                self._again_or_fail(trial, "exception", failure)
+            case "superseded":
+                self._journal.superseded(trial.number)
+            case _:
+                self._fail(trial, failure)
+
+    def lost(self, trial: LiveTrial, setback: Setback, reason: str) -> None:
+        """Decide on a trial whose process has gone."""
+        self._again_or_fail(trial, setback, Failure("infrastructure", reason))
+
+    def is_under_way(self, trial: LiveTrial) -> None:
+        """Note that a trial reported an epoch that it had not reached before."""
+        trial.setbacks.forgive()
+        self._disk.saved(trial.number)
+        if not trial.is_under_way:
+            trial.is_under_way = True
+            self._early.settle()
+
+    def settle(self) -> None:
+        """Give up what was held back, because no other trial can tell any more."""
+        self._early.settle()
+
+    def _again_or_fail(self, trial: LiveTrial, setback: Setback, failure: Failure) -> None:
+        pause_s = trial.setbacks.pause_s(setback)
+        if pause_s is not None:
+            self._again(trial, setback, failure.reason, pause_s)
+            return
+        if setback != "exception":
+            failure = Failure(failure.kind, f"{failure.reason}, again and again")
+        if not self._early.holds(trial, failure):
+            self._fail(trial, failure)
+            return
+        self._stop_running(trial)
+        self._journal.held_back(trial, failure)
+        self._early.raise_common_cause()
+
+    def _again(
+        self, trial: LiveTrial, setback: Setback, reason: str, pause_s: float = 0.0
+    ) -> None:
+        """Put a trial back, to be continued from its checkpoint."""
+        self._stop_running(trial)
+        trial.was_put_back = True
+        self._journal.interrupted(trial.number, reason, setback, pause_s)
+        self.wait(trial, pause_s)
+
+    def _stop_running(self, trial: LiveTrial) -> None:
+        """Pass over whatever the process of this attempt may still report."""
+        trial.attempt += 1
+        self.ended(trial)
+
+    def _out_of_memory(self, trial: LiveTrial, failure: Failure) -> None:
+        """Put a trial back where its neighbours on the GPU may be to blame; fail it otherwise."""
+        told = self._running.put_back(trial.number)
+        if told is None:
+            self._fail(trial, failure)
+            return
+        self._journal.sharing(self._running.sharing.per_gpu)
+        self._again(trial, "memory", told)

@@ -1,0 +1,66 @@
+"""What is done about a trial that did not end by itself: tried again, or failed.
+
+    class            tried again                                          after that
+    infrastructure   its process was lost or hung: MAX_LOSSES times       failed
+                     its node was lost: MAX_NODE_LOSSES times             failed
+    exception        once, from its checkpoint                            failed
+    memory           put back where it had neighbours, see sharing.py     failed
+    disk             put back until there is space, see disk_wait.py
+    numeric          never                                                failed
+    configuration    never                                                failed
+    data             never: the search stops, the trial is to be continued
+    superseded       never: another process continues the trial
+
+Losses are counted since the trial's newest epoch, so a trial that gets on is never given up, and
+one that does not is tried at once the first time and later and later from then on.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+MAX_LOSSES = 3
+"""How often a trial is started again after its process was lost, without a new epoch between."""
+
+MAX_NODE_LOSSES = 10
+"""The same after its node was lost or taken away, which is rarely a fault of the trial."""
+
+MAX_EXCEPTIONS = 1
+"""How often a trial is started again after an exception of its own."""
+
+_LONGEST_PAUSE_S = 30.0
+
+Setback = Literal["lost", "hung", "node", "exception", "memory", "disk"]
+"""Why a trial begins again; in the ledger as the `kind` of `trial_continued`."""
+
+
+@dataclass(slots=True)
+class Setbacks:
+    """How often a trial had to begin again."""
+
+    losses: int = 0
+    node_losses: int = 0
+    exceptions: int = 0
+
+    def forgive(self) -> None:
+        """Begin to count anew: the trial has reported an epoch that it had not reached before."""
+        self.losses = self.node_losses = 0
+
+    def pause_s(self, setback: Setback) -> float | None:
+        """Count a setback; return the seconds to wait before the next try, None for no try."""
+        match setback:
+            case "lost" | "hung":
+                self.losses += 1
+                return _pause(self.losses) if self.losses <= MAX_LOSSES else None
+            case "node":
+                self.node_losses += 1
+                return _pause(self.node_losses) if self.node_losses <= MAX_NODE_LOSSES else None
+            case "exception":
+                self.exceptions += 1
+                return 0.0 if self.exceptions <= MAX_EXCEPTIONS else None
+            case "memory" | "disk":
+                return 0.0
+
+
+def _pause(n: int) -> float:
+    """Return the seconds to wait before the n-th try: 0, 2, 8, then 30 at most."""
+    return 0.0 if n == 1 else min(_LONGEST_PAUSE_S, 0.5 * 4.0 ** (n - 1))

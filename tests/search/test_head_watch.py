@@ -1,0 +1,103 @@
+"""A search whose Ray has ended ends its process, and never one that is well."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dexsearch.search import head_watch
+from dexsearch.search.head_watch import WATCH_NAME, HeadWatch, Health, health_of_head
+
+
+class Ended(BaseException):
+    """Ends the watching thread of a test in place of its process."""
+
+
+@pytest.fixture
+def exit_codes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        raise Ended
+
+    monkeypatch.setattr(head_watch, "_LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(head_watch.os, "_exit", end)  # type: ignore[attr-defined]
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    return codes
+
+
+def watched(looks: Iterator[Health], **options: Callable[[], object]) -> None:
+    """Watch until the process would have ended, or the looks have."""
+
+    def look() -> Health:
+        try:
+            return next(looks)
+        except StopIteration:
+            raise Ended from None
+
+    with HeadWatch(look, what="the head", **options):  # type: ignore[arg-type]
+        for thread in threading.enumerate():
+            if thread.name == WATCH_NAME:
+                thread.join(5)
+                assert not thread.is_alive()
+
+
+def test_gone_in_every_look_ends_the_process_after_a_farewell(
+    exit_codes: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    looks: Iterator[Health] = iter(["gone", "well", "gone", "gone", "gone", "gone", "gone"])
+    watched(looks, farewell=lambda: said.append("bye"))
+    assert exit_codes == [4]
+    assert said == ["bye"]
+    assert list(looks) == ["gone"], "one well look among others begins the count again"
+    told = capfd.readouterr().err
+    assert "the head has ended; all that was reported is kept" in told
+    assert "the same command continues the search" in told
+
+
+def test_a_signal_that_came_before_decides_on_the_exit_code(exit_codes: list[int]) -> None:
+    watched(iter(["gone"] * 4), exit_code=lambda: 143)
+    assert exit_codes == [143]
+
+
+def test_silence_is_told_soon_and_borne_for_longer(
+    exit_codes: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    watched(iter(["silent"] * 29))
+    assert exit_codes == []
+    assert "the head does not answer; waiting for it" in capfd.readouterr().err
+    watched(iter(["silent"] * 30))
+    assert exit_codes == [4]
+
+
+def test_a_farewell_that_hangs_or_raises_does_not_keep_the_process(
+    exit_codes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_watch, "_FAREWELL_S", 0.01)
+    never = threading.Event()
+    watched(iter(["gone"] * 4), farewell=lambda: never.wait(5))
+    watched(iter(["gone"] * 4), farewell=lambda: os.stat("/nowhere"))
+    never.set()
+    assert exit_codes == [4, 4]
+
+
+def test_after_leaving_nobody_watches(exit_codes: list[int]) -> None:
+    with HeadWatch(lambda: "well", what="the head"):
+        pass
+    for thread in threading.enumerate():
+        if thread.name == WATCH_NAME:
+            thread.join(5)
+            assert not thread.is_alive()
+    assert exit_codes == []
+
+
+def test_a_listener_is_well_and_a_closed_port_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert health_of_head(f"127.0.0.1:{port}") == "well"
+    assert health_of_head(f"127.0.0.1:{port}") == "gone"
+    assert health_of_head("no-such-host.invalid:1") == "silent"
