@@ -1,0 +1,101 @@
+"""The files of `deploy/`, and what of them starts Ray: read once for every test."""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+OVERLAYS = sorted(path.name for path in (DEPLOY / "kubernetes" / "overlays").iterdir())
+HEALTH_CHECK = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+def text_files() -> list[Path]:
+    """Return every file of `deploy/`."""
+    return sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+
+
+def compose(name: str = "compose.yaml") -> dict[str, Any]:
+    """Return a compose file."""
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / name).read_text())
+    return loaded
+
+
+def launcher() -> dict[str, Any]:
+    """Return the file of Ray's cluster launcher."""
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "ray" / "cluster.yaml").read_text())
+    return loaded
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    """Return the settings of a systemd unit, each with its values in order."""
+    joined = (DEPLOY / "systemd" / name).read_text().replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for line in joined.splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(" ".join(value.split()))
+    return found
+
+
+def environment_of(name: str) -> dict[str, str]:
+    """Return the environment that a systemd unit sets."""
+    pairs = [pair for line in unit(name).get("Environment", []) for pair in line.split()]
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def kustomized(folder: str) -> list[dict[str, Any]]:
+    """Return what `kubectl kustomize` makes of a folder of `deploy/kubernetes`."""
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / folder)],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def manifests(folder: str) -> list[dict[str, Any]]:
+    """Return the objects written in a folder of `deploy/kubernetes`, without kustomize."""
+    files = sorted((DEPLOY / "kubernetes" / folder).glob("*.yaml"))
+    return [
+        document
+        for path in files
+        if path.name not in ("kustomization.yaml", "search.yaml")
+        for document in yaml.safe_load_all(path.read_text())
+    ]
+
+
+def ray_cluster(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the cluster that a RayCluster or a RayJob describes."""
+    spec: dict[str, Any] = document["spec"]
+    return spec["rayClusterSpec"] if document["kind"] == "RayJob" else spec
+
+
+def pod_specs(document: object) -> Iterator[dict[str, Any]]:
+    """Find every pod template's specification inside a manifest."""
+    if isinstance(document, dict):
+        if "containers" in document:
+            yield document
+        for value in document.values():
+            yield from pod_specs(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from pod_specs(value)
+
+
+def commands_in(text: str, program: str) -> list[list[str]]:
+    """Return the command lines of a program in documentation, scripts or YAML, as words."""
+    joined = re.sub(r"\\\n[#\s]*", " ", text)
+    found = []
+    for line in joined.splitlines():
+        for match in re.finditer(rf"(?<![\w/.-]){program} [^`'\"|;&)]*", line):
+            found.append(shlex.split(match.group(), comments=True))
+    return found

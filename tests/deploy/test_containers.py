@@ -1,0 +1,100 @@
+"""The container file and the compose files: valid, without secrets, closed to the network."""
+
+import fnmatch
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.deploy.support.files import DEPLOY, HEALTH_CHECK, ROOT, compose
+
+BIN = Path(sys.executable).parent
+CONTAINERFILE = DEPLOY / "Containerfile"
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        [str(BIN / command[0]), *command[1:]], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _copied() -> list[str]:
+    lines = [line.split() for line in CONTAINERFILE.read_text().splitlines()]
+    words = [line for line in lines if line and line[0] == "COPY" and "--from" not in line[1]]
+    return [name for line in words for name in line[1:-1]]
+
+
+def test_hadolint_finds_nothing_in_the_container_file() -> None:
+    _run("hadolint", str(CONTAINERFILE))
+
+
+def test_the_container_file_copies_only_what_exists_and_what_is_sent() -> None:
+    sent = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    assert sent == set(_copied())
+    assert all((ROOT / name).exists() for name in sent)
+
+
+def test_no_workspace_and_no_secret_is_sent_to_a_build() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    assert not any(fnmatch.fnmatch("deploy/compose/secrets/ray_token", line) for line in _copied())
+
+
+def test_the_image_runs_as_nobody_special_with_exact_versions_and_a_token() -> None:
+    lines = CONTAINERFILE.read_text()
+    assert "USER 1000" in lines
+    assert 'ENTRYPOINT ["dexsearch"]' in lines
+    assert "RAY_AUTH_MODE=token" in lines
+    assert all("--constraint constraints.txt" in p for p in lines.split("pip install")[1:])
+    assert "wget" in lines  # KubeRay's health checks
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+def test_compose_files_fit_the_specification(name: str) -> None:
+    path = str(DEPLOY / "compose" / name)
+    _run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
+
+
+def _services() -> dict[str, dict[str, Any]]:
+    services: dict[str, dict[str, Any]] = compose()["services"]
+    return services
+
+
+def test_ports_are_published_on_loopback_only() -> None:
+    published = [port for service in _services().values() for port in service.get("ports", ())]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_every_ray_node_has_the_token_by_file_and_the_head_notices_lost_nodes() -> None:
+    for name in ("head", "worker", "tune"):
+        service = _services()[name]
+        assert "ray" in str(service["entrypoint"])
+        assert service["environment"]["RAY_AUTH_MODE"] == "token"
+        assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
+        assert "ray_token" in service["secrets"]
+    assert _services()["head"]["environment"].items() >= HEALTH_CHECK.items()
+
+
+def test_secrets_are_files_that_version_control_ignores() -> None:
+    assert all(list(secret) == ["file"] for secret in compose()["secrets"].values())
+    assert "secrets/" in (DEPLOY / "compose" / ".gitignore").read_text().split()
+    for service in _services().values():
+        for name in service.get("environment", {}):
+            assert "PASSWORD" not in name or name.endswith("_FILE")
+
+
+def test_whoever_is_waited_for_tells_its_health() -> None:
+    services = _services()
+    for service in services.values():
+        for name, how in service.get("depends_on", {}).items():
+            assert how == {"condition": "service_healthy"}
+            assert "healthcheck" in services[name]
+
+
+def test_the_gpu_file_changes_services_that_exist() -> None:
+    assert compose("compose.gpu.yaml")["services"].keys() <= _services().keys()

@@ -1,0 +1,155 @@
+"""The Kubernetes files fit their schemas, ask for a token, and open nothing."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from tests.deploy.support.files import (
+    DEPLOY,
+    HEALTH_CHECK,
+    OVERLAYS,
+    kustomized,
+    manifests,
+    pod_specs,
+    ray_cluster,
+)
+
+KUBERNETES = "1.33"
+SECRET_FIELDS = ("TOKEN", "PASSWORD", "SECRET")
+
+
+@pytest.fixture(params=["base", "cluster", "job", "mlflow", *OVERLAYS])
+def documents(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    folder = request.param
+    if folder not in OVERLAYS:
+        return manifests(folder)
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    return kustomized(f"overlays/{folder}")
+
+
+def _strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """Refuse unknown fields wherever the schema lists the known ones."""
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        schema.setdefault("additionalProperties", False)
+    for child in schema.values():
+        if isinstance(child, dict):
+            _strict(child)
+    return schema
+
+
+@pytest.fixture(scope="session")
+def kuberay(shared_data: Path) -> dict[str, Any]:
+    """KubeRay's schemas by kind."""
+    found = {}
+    for path in (shared_data / "kuberay_crds").glob("*.yaml.gz"):
+        definition = yaml.load(gzip.decompress(path.read_bytes()), Loader=yaml.CSafeLoader)["spec"]
+        version = next(v for v in definition["versions"] if v["name"] == "v1")
+        found[definition["names"]["kind"]] = _strict(version["schema"]["openAPIV3Schema"])
+    return found
+
+
+def test_every_object_fits_its_schema_and_has_no_unknown_field(
+    documents: list[dict[str, Any]], kuberay: dict[str, Any]
+) -> None:
+    for document in documents:
+        if document["apiVersion"].startswith("ray.io/"):
+            jsonschema.validate(document, kuberay[document["kind"]])
+        else:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_every_ray_cluster_asks_for_a_token_and_notices_lost_nodes(
+    documents: list[dict[str, Any]],
+) -> None:
+    for document in documents:
+        if document["kind"] not in ("RayCluster", "RayJob"):
+            continue
+        cluster = ray_cluster(document)
+        assert cluster["authOptions"]["mode"] == "token"
+        head = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]
+        given = {item["name"]: item.get("value") for item in head["env"]}
+        assert given.items() >= HEALTH_CHECK.items()
+
+
+def test_no_secret_stands_in_a_file(documents: list[dict[str, Any]]) -> None:
+    for document in documents:
+        assert document["kind"] != "Secret"
+        for pod in pod_specs(document):
+            for container in pod["containers"]:
+                for variable in container.get("env", ()):
+                    if any(word in variable["name"] for word in SECRET_FIELDS):
+                        path = variable["name"].endswith("_FILE")
+                        assert path or "secretKeyRef" in variable["valueFrom"]
+
+
+def test_nothing_is_published(documents: list[dict[str, Any]]) -> None:
+    told = json.dumps(documents)
+    for word in (
+        "hostPort",
+        "hostNetwork",
+        "NodePort",
+        "LoadBalancer",
+        'Ingress"',
+        "enableIngress",
+    ):
+        assert word not in told.replace('"policyTypes": ["Ingress"]', "")
+
+
+def test_pods_have_no_rights_and_known_needs(documents: list[dict[str, Any]]) -> None:
+    for pod in pod_specs(documents):
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert not pod["automountServiceAccountToken"]
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert not security["allowPrivilegeEscalation"]
+            assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
+
+
+def test_the_job_can_be_repeated_and_is_the_cluster_that_stands() -> None:
+    (standing,), (job,) = manifests("cluster"), manifests("job")
+    entry = job["spec"]["entrypoint"].split()
+    assert entry[:2] == ["dexsearch", "tune"]
+    assert {"--takeover", "--address"} <= set(entry)
+    assert job["spec"]["backoffLimit"] > 0
+    own, other = ray_cluster(job), ray_cluster(standing)
+    assert other["headGroupSpec"]["rayStartParams"].pop("dashboard-host") == "127.0.0.1"
+    ports = own["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
+    ports.remove(
+        {"containerPort": 8265, "name": "dashboard"}
+    )  # the operator follows the job there
+    assert own == other
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+@pytest.mark.parametrize("kind", ["cluster", "job"])
+def test_the_gpu_overlay_gives_workers_a_gpu_and_every_node_the_cuda_image(kind: str) -> None:
+    documents = kustomized(f"overlays/{kind}-gpu")
+    cluster = next(ray_cluster(d) for d in documents if d["kind"] in ("RayCluster", "RayJob"))
+    worker = cluster["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    images = {c["image"] for pod in pod_specs(documents) for c in pod["containers"]}
+    assert {image.rpartition("-")[2] for image in images} == {"cuda"}
+
+
+def test_what_pods_mount_exists() -> None:
+    names = {(d["kind"], d["metadata"]["name"]) for d in manifests("base") + manifests("mlflow")}
+    for folder in ("cluster", "job", "mlflow"):
+        for pod in pod_specs(manifests(folder)):
+            for volume in pod.get("volumes", ()):
+                claim = volume.get("persistentVolumeClaim")
+                assert not claim or ("PersistentVolumeClaim", claim["claimName"]) in names
+
+
+def test_the_search_of_the_job_is_one_that_dexsearch_accepts() -> None:
+    from dexsearch.config.space import SearchSpace
+
+    told = yaml.safe_load((DEPLOY / "kubernetes" / "base" / "search.yaml").read_text())
+    assert SearchSpace.model_validate(told).trials

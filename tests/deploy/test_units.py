@@ -1,0 +1,88 @@
+"""systemd units and Ray's launcher file: valid, with the token by reference."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from tests.deploy.support.files import DEPLOY, HEALTH_CHECK, environment_of, launcher, unit
+
+UNITS = sorted(path.name for path in (DEPLOY / "systemd").glob("*.service"))
+RAY_UNITS = [name for name in UNITS if "server" not in name]
+HARDENING = {
+    "NoNewPrivileges": "yes",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "CapabilityBoundingSet": "",
+    "User": "dexsearch",
+}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    programs = str(Path(sys.executable).parent)
+    for name in UNITS:  # it also asks that each program exists, so that ours stand in
+        told = (DEPLOY / "systemd" / name).read_text().replace("/opt/dexsearch/bin", programs)
+        (tmp_path / name).write_text(told)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *(str(tmp_path / name) for name in UNITS)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_are_hardened(name: str) -> None:
+    found = unit(name)
+    assert {key: found[key][-1] for key in HARDENING} == HARDENING
+
+
+@pytest.mark.parametrize("name", RAY_UNITS)
+def test_ray_units_have_the_token_as_a_credential(name: str) -> None:
+    environment = environment_of(name)
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert environment["RAY_AUTH_TOKEN_PATH"] == "%d/ray-token"
+    assert unit(name)["LoadCredential"] == ["ray-token:/etc/dexsearch/ray-token"]
+    assert environment["HOME"] == "%S/dexsearch"
+
+
+def test_the_head_notices_lost_nodes_and_shows_no_dashboard() -> None:
+    assert environment_of("dexsearch-head.service").items() >= HEALTH_CHECK.items()
+    assert "--include-dashboard=false" in unit("dexsearch-head.service")["ExecStart"][0].split()
+
+
+def test_a_search_starts_again_after_faults_but_not_after_mistakes() -> None:
+    found = unit("dexsearch-tune@.service")
+    assert found["Restart"] == ["on-failure"]
+    assert found["SuccessExitStatus"] == ["130 143"]  # told to stop, to be continued
+    assert {"2", "3", "7"} <= set(found["RestartPreventExitStatus"][0].split())
+    assert not {"4", "6"} & set(found["RestartPreventExitStatus"][0].split())
+
+
+def test_the_server_listens_on_loopback_with_a_password() -> None:
+    words = unit("dexsearch-server.service")["ExecStart"][0]
+    assert "--host 127.0.0.1" in words
+    assert "--auth" in words
+
+
+def test_the_launcher_file_fits_rays_own_schema() -> None:
+    found = importlib.util.find_spec("ray")
+    assert found
+    assert found.origin
+    schema = Path(found.origin).parent / "autoscaler" / "ray-schema.json"
+    jsonschema.validate(launcher(), json.loads(schema.read_text()))
+
+
+def test_the_launcher_hands_the_token_out_as_a_file_and_starts_nothing_without() -> None:
+    told = launcher()
+    assert "~/.ray/auth_token" in told["file_mounts"]  # where Ray looks for it by itself
+    starts = [*told["head_start_ray_commands"], *told["worker_start_ray_commands"]]
+    assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray start" in line)
+    head = " ".join(told["head_start_ray_commands"])
+    assert all(f"{name}={value}" in head for name, value in HEALTH_CHECK.items())
+    assert "--dashboard-host=127.0.0.1" in head
