@@ -1,7 +1,7 @@
 """What a node is asked before a search, and how it answers; runs on nodes without dexsearch too.
 
 Ray sends this module by value, so it imports the standard library alone, and questions and
-answers are plain dictionaries.
+answers are plain dictionaries. Only a storage behind a URI is opened by dexsearch itself.
 """
 
 import hashlib
@@ -126,7 +126,7 @@ def _storage_fault(storage: str, question: Question) -> str | None:
 
 
 def _free(storage: str | None) -> int | None:
-    return None if storage is None or "://" in storage else shutil.disk_usage(storage).free
+    return None if storage is None or _is_uri(storage) else shutil.disk_usage(storage).free
 
 
 def _dataset(path: str | None, digest: str | None) -> str | None:
@@ -151,53 +151,51 @@ def within(seconds: float, ask: Callable[[], str | None]) -> str | None:
 def read_probe(storage: str, name: str) -> str | None:
     """Return the text of a file in a folder or below a URI; None where it is not there."""
     try:
-        if "://" not in storage:
-            return Path(storage, name).read_text()
-        system, path = _opened(storage)
-        with system.open_input_stream(f"{path}/{name}") as file:
-            return bytes(file.read()).decode()
+        if _is_uri(storage):
+            return str(_opened(storage).get(name).decode())
+        return Path(storage, name).read_text()
     except FileNotFoundError:
         return None
 
 
 def write_probe(storage: str, name: str, text: str) -> None:
     """Write a file into a folder, which has to be there, or below a URI."""
-    if "://" not in storage:
+    if _is_uri(storage):
+        _opened(storage).put(name, text.encode())
+    else:
         Path(storage, name).write_text(text)
-        return
-    system, path = _opened(storage)
-    with system.open_output_stream(f"{path}/{name}") as file:
-        file.write(text.encode())
 
 
 def begin_probe(storage: str) -> tuple[str, str]:
     """Make a place for probes within a storage; return it, and the secret that is in it."""
     secret = secrets.token_hex(16)
     name = f".preflight-{secrets.token_hex(8)}"
-    if "://" not in storage:
-        place = str(Path(storage, name))
-        Path(place).mkdir(parents=True)
-    else:
+    if _is_uri(storage):
         path, mark, options = storage.partition("?")
         place = f"{path.rstrip('/')}/{name}{mark}{options}"
-        system, folder = _opened(place)
-        system.create_dir(folder, recursive=True)
+    else:
+        place = str(Path(storage, name))
+        Path(place).mkdir(parents=True)
     write_probe(place, DRIVER_FILE, secret)
     return place, secret
 
 
 def end_probe(place: str) -> None:
     """Remove a place for probes."""
-    if "://" not in place:
+    if not _is_uri(place):
         shutil.rmtree(place, ignore_errors=True)
         return
-    system, path = _opened(place)
-    system.delete_dir(path)
+    path, mark, options = place.partition("?")
+    folder, _, name = path.rpartition("/")
+    _opened(folder + mark + options).delete_folder(name)
 
 
-def _opened(storage: str) -> tuple[Any, str]:
-    """Return the file system behind a URI, and the path on it."""
-    from pyarrow import fs  # noqa: PLC0415  (a node whose storage is a folder needs none)
+def _is_uri(storage: str) -> bool:
+    return "://" in storage
 
-    system, path = fs.FileSystem.from_uri(storage)
-    return system, str(path)
+
+def _opened(storage: str) -> Any:  # noqa: ANN401  (its type is not known where dexsearch is not)
+    """Return the objects under a URI, as checkpoints are written there."""
+    from dexsearch.training.object_storage import SHORT, open_storage  # noqa: PLC0415
+
+    return open_storage(storage, SHORT)
