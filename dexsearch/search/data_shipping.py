@@ -16,8 +16,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray._private import worker as ray_worker
-from ray.exceptions import GetTimeoutError, ObjectStoreFullError, OutOfDiskError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 
 from dexsearch.data.dataset import OPEN_SUBSETS, Dataset, open_dataset
 from dexsearch.data.manifest import EDGES, Manifest
@@ -25,6 +24,8 @@ from dexsearch.data.pairs import SubsetImages
 from dexsearch.data.splits import Subset
 from dexsearch.errors import DataError, EnvironmentFault
 from dexsearch.search.data_source import ArrayTable, DataSource, FolderSource, array_name
+from dexsearch.search.preflight_asking import Questions, ask_nodes
+from dexsearch.search.preflight_room import living_nodes
 
 _PART_OF_STORE = 0.5
 """Of the driver's object store that images may fill when the folder could do as well."""
@@ -51,21 +52,21 @@ class ObjectStoreSource:
         """Return the images: of the folder, else those that the driver sent, without a copy.
 
         Raises:
-            DataError: if Ray lost them.
+            EnvironmentFault: if Ray does not bring them to this machine.
         """
         try:
             return self.folder.open()
         except DataError as error:
-            return self.received(why=str(error))
+            return self._received(why=str(error))
 
-    def received(self, *, why: str) -> SubsetImages:
+    def _received(self, *, why: str) -> SubsetImages:
         """Return the images that the driver sent; `why` the folder will not do."""
         names = list(self.references)
         try:
             manifest, *arrays = ray.get([self.manifest, *self.references.values()])
         except RayError as error:
-            raise DataError(
-                f"{why}; and Ray does not bring the images over: "
+            raise EnvironmentFault(
+                f"{why}; and Ray does not bring the images here: "
                 f"{type(error).__name__}: {str(error).splitlines()[0]}",
                 hint="give the nodes more object store, or a folder that all of them see",
             ) from None
@@ -107,29 +108,10 @@ def open_bytes(manifest: Manifest) -> int:
 
 
 def nodes_without(folder: FolderSource) -> list[str]:
-    """Return the names of the nodes that do not see the folder, byte for byte; asks each node.
-
-    A node that does not answer counts as one of them.
-    """
-    ask = ray.remote(num_cpus=0, max_retries=0)(_sees)
-    asked = {
-        str(node["NodeManagerHostname"]): ask.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(folder)
-        for node in _nodes()
-    }
-    return [name for name, answer in asked.items() if not _answered(answer)]
-
-
-def _sees(folder: FolderSource) -> bool:
-    return folder.is_here
-
-
-def _answered(answer: "ray.ObjectRef[bool]") -> bool:
-    try:
-        return bool(ray.get(answer, timeout=_ANSWER_S))
-    except (RayError, GetTimeoutError):
-        return False
+    """Return the names of the nodes that do not see the folder; one without an answer is one."""
+    questions = Questions(folder.path, folder.digest, place=None, secret="", longest_s=_ANSWER_S)
+    reports = ask_nodes(living_nodes(), questions)
+    return [report.name for report in reports if not report.sees_dataset]
 
 
 _HINT = (
@@ -173,16 +155,12 @@ def _arrays_of(dataset: Dataset, subset: Subset) -> dict[str, NDArray[Any]]:
 def _store_bytes() -> int:
     """Return the size of the object store of the driver's node."""
     here = ray.get_runtime_context().get_node_id()
-    found = [node for node in _nodes() if node["NodeID"] == here]
-    return int(found[0]["Resources"].get("object_store_memory", 0)) if found else 0
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    found = [node["Resources"] for node in nodes if node["NodeID"] == here]
+    return int(found[0].get("object_store_memory", 0)) if found else 0
 
 
 def _spill_folder() -> Path:
     """Return where the driver's node spills to, unless it was told another folder."""
     node = ray_worker._global_node
     return Path(tempfile.gettempdir() if node is None else node.get_session_dir_path())
-
-
-def _nodes() -> list[dict[str, Any]]:
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node for node in nodes if node["Alive"]]

@@ -90,7 +90,9 @@ class RayBackend:
             driver.share_gpus(GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9)))
         slots = n_slots(total, request)
         if self.address is not None:  # nodes may join and leave
-            driver.running.room = Capacity(living_resources, cpus=request["cpu"], gpus=gpus)
+            driver.running.room = Capacity(
+                living_resources, cpus=request["cpu"], gpus=gpus, tell=driver.tell
+            )
         return tune.Tuner(
             tune.with_resources(TrialActor, request),
             tune_config=tune.TuneConfig(
