@@ -16,7 +16,7 @@ from namespaces import Hosts
 
 PORT = 6379
 _RAY = str(Path(sys.executable).with_name("ray"))
-_TRIAL = "ray::ResourceTrainable"
+_TRIAL = ("ray::ResourceTrainable", "ray::TrialActor")
 _STARTED = "Ray runtime started"
 _ISOLATED = ["unshare", "--pid", "--fork", "--mount", "--kill-child", "--mount-proc"]
 HEALTH = {

@@ -1,6 +1,7 @@
 """The command `dexsearch tune` on a study of its own, with tiny real data."""
 
 import copy
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from clusters import wait_until
 
 from dexsearch.ledger.log import Event, read_events
@@ -58,7 +58,7 @@ class Search:
         """Write the space; `changes` are its keys."""
         folder.mkdir(parents=True, exist_ok=True)
         space = {**copy.deepcopy(SPACE), "data": {"path": str(dataset)}, **changes}
-        (folder / f"{NAME}.yaml").write_text(yaml.safe_dump(space))
+        (folder / f"{NAME}.yaml").write_text(json.dumps(space))
         return cls(folder, dataset, address, before, environment)
 
     @property
