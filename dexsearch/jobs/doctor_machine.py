@@ -36,14 +36,16 @@ LITTLE_BYTES, TOO_LITTLE_BYTES = 5e9, 5e8
 _find = Findings("this machine")
 
 
-def machine_checks(workspace: Path, environment: Mapping[str, str]) -> Iterator[Check]:
-    """Check what the work stands on; imports torch and Ray."""
+def machine_checks(
+    workspace: Path, environment: Mapping[str, str], *, address: str | None = None
+) -> Iterator[Check]:
+    """Check what the work stands on; imports torch, and Ray as it is for a cluster's address."""
     yield _python()
     for library, (floor, why) in FLOORS.items():
         yield _version(library, floor, why)
     yield _extras()
     yield from _device()
-    yield _ray()
+    yield _ray(address)
     yield from _disk(workspace)
     yield from environment_checks(environment)
 
@@ -123,11 +125,11 @@ def _device() -> Iterator[Check]:
         yield _find.ok("device", told)
 
 
-def _ray() -> Check:
+def _ray(address: str | None) -> Check:
     from dexsearch.search.ray_check import importable_ray
 
     try:
-        return _find.ok("Ray", f"{importable_ray()} can be imported")
+        return _find.ok("Ray", f"{importable_ray(address)} can be imported")
     except EnvironmentFault as error:
         return _find.problem("Ray", str(error), error.hint or "install it again")
 

@@ -4,13 +4,16 @@ from dexsearch.errors import EnvironmentFault
 from dexsearch.search.cluster import prepare_environment
 
 
-def importable_ray() -> str:
+def importable_ray(address: str | None = None) -> str:
     """Import Ray and Ray Tune and return Ray's version.
+
+    Args:
+        address: of a cluster that this process will join; None: of none.
 
     Raises:
         EnvironmentFault: if it cannot be imported.
     """
-    prepare_environment(None)
+    prepare_environment(address)
     try:
         import ray  # noqa: PLC0415  (environment first)
         import ray.tune  # noqa: PLC0415

@@ -1,15 +1,20 @@
 """Real training on Ray, for a search as it is asked for."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dexsearch.data.store import OPEN_SUBSETS, open_dataset
+from dexsearch.search.backend import Backend
 from dexsearch.search.cluster import prepare_environment
 from dexsearch.search.continuation import StudyRequest
 from dexsearch.search.data_source import FolderSource
-from dexsearch.search.backend import Backend
 from dexsearch.search.packing import largest_need_bytes
 from dexsearch.search.site import Site
+from dexsearch.search.storage import study_location
 from dexsearch.search.trial import TrialFunction
+
+if TYPE_CHECKING:
+    from dexsearch.search.preflight import PreflightRequest
 
 
 def training_backend(request: StudyRequest, folder: Path, site: Site) -> Backend:
@@ -38,7 +43,26 @@ def training_backend(request: StudyRequest, folder: Path, site: Site) -> Backend
         address=site.address,
         ship_code=site.ship_code,
         prepare=_with_data if site.address is not None else _as_it_is,
+        preflight=_preflight_request(request, folder, site),
         need_bytes=largest_need_bytes(space, request.size_px, n_images=_n_images(dataset)),
+    )
+
+
+def _preflight_request(
+    request: StudyRequest, folder: Path, site: Site
+) -> "PreflightRequest | None":
+    """Return what the nodes of a cluster are asked first; None on this machine."""
+    from dexsearch.search.preflight import PreflightRequest  # noqa: PLC0415  (imports Ray)
+
+    if site.address is None:
+        return None
+    return PreflightRequest(
+        address=site.address,
+        storage=study_location(folder, site.storage, request.name),
+        dataset=request.dataset.resolve(),
+        digest=request.dataset_digest,
+        resources=request.space.resources,
+        ship_code=site.ship_code,
     )
 
 

@@ -1,0 +1,109 @@
+"""What `doctor` finds of a Ray cluster: whether it takes this process, its token, its nodes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dexsearch.config.space import ResourcesConfig
+from dexsearch.errors import EnvironmentFault
+from dexsearch.jobs.checkup import Check, Findings
+from dexsearch.location import is_uri
+
+if TYPE_CHECKING:
+    from dexsearch.search.preflight import Inspection
+    from dexsearch.search.preflight_report import NodeReport
+
+_ANY_TRIAL = ResourcesConfig(cpus=1, gpus=0)
+
+_find = Findings("cluster")
+
+
+def cluster_checks(address: str, storage: str | None, workspace: Path) -> Iterator[Check]:
+    """Check the cluster as `tune` does before a search; imports Ray.
+
+    Writes a probe into the storage and removes it.
+
+    Args:
+        address: `HOST:PORT` or `auto`.
+        storage: folder or URI of checkpoints; None: they are kept in the workspace.
+        workspace: may be missing; then its nearest parent is looked at.
+    """
+    from dexsearch.search.cluster import prepare_environment
+    from dexsearch.search.joining import joinable_cluster
+
+    prepare_environment(address)
+    told: list[str] = []
+    try:
+        found = joinable_cluster(address, told.append)
+        nodes = f"{found.n_nodes} node{'s' if found.n_nodes > 1 else ''}"
+        yield _find.ok("joining", f"{found.address}, Ray {found.ray}, {nodes}")
+        yield from _token(found.address, told)
+        yield from _nodes(found.address, _existing(workspace) if storage is None else storage)
+    except EnvironmentFault as error:
+        yield _find.problem("joining", str(error), error.hint or "start it again")
+
+
+def _existing(folder: Path) -> str:
+    """Return a folder, or the nearest one above it that is there."""
+    absolute = folder.absolute()
+    return str(next(path for path in (absolute, *absolute.parents) if path.is_dir()))
+
+
+def _token(address: str, told: list[str]) -> Iterator[Check]:
+    """Look whether strangers are kept out, and whether the token is kept secret."""
+    from dexsearch.search.joining import ask
+    from dexsearch.search.tokens import MODE
+
+    if ask(address, {**os.environ, MODE: "disabled"})["outcome"] == "answer":
+        yield _find.warning(
+            "token",
+            "the cluster asks for none: whoever reaches it can run code on all its nodes",
+            "start all its nodes with RAY_AUTH_MODE=token and one token (SECURITY.md)",
+        )
+    for line in told:
+        found, _, fix = line.removeprefix("warning: ").rpartition(": ")
+        yield _find.warning("token", found, fix)
+    if not told:
+        yield _find.ok("token", "this process is taken")
+
+
+def _nodes(address: str, storage: str) -> Iterator[Check]:
+    from dexsearch.search.preflight import PreflightRequest, inspect_cluster
+    from dexsearch.search.ray_cluster import ray_cluster
+
+    if not is_uri(storage) and not Path(storage).is_dir():
+        yield _find.problem("storage", f"{storage} is no folder here", "make it, or mount it")
+        return
+    request = PreflightRequest(address, storage, None, None, _ANY_TRIAL)
+    with ray_cluster(address):
+        try:
+            found = inspect_cluster(request)
+        except EnvironmentFault as error:
+            yield _find.problem("storage", str(error), error.hint or "give another --storage")
+            return
+    yield from node_checks(found, storage)
+
+
+def node_checks(found: "Inspection", storage: str) -> Iterator[Check]:
+    """Return a row for each node that is well, and one for each thing that is not."""
+    for report in found.reports:
+        own = [finding for finding in found.findings if finding.node == report.name]
+        for finding in own:
+            make = _find.problem if finding.is_refusal else _find.warning
+            yield make(f"node {report.name}", finding.found, finding.remedy)
+        if not own:
+            yield _find.ok(f"node {report.name}", _summary(report))
+    if not any(finding.about == "storage" for finding in found.findings):
+        what = "every node reads and writes it" if len(found.reports) > 1 else "the node uses it"
+        kind = storage if is_uri(storage) else f"the folder {storage}"
+        yield _find.ok("storage", f"{kind}: {what}")
+
+
+def _summary(report: "NodeReport") -> str:
+    room = f"{report.cpus:g} CPUs, {report.gpus:g} GPUs"
+    answer = report.answer
+    if answer is None:
+        return room
+    versions = ", ".join(f"{name} {number}" for name, number in answer["versions"].items())
+    return f"{room}, {versions}, {answer['scratch_free'] / 1e9:.0f} GB free"
