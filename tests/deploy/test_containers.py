@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.deploy.support.files import DEPLOY, HEALTH_CHECK, ROOT, compose
 
 BIN = Path(sys.executable).parent

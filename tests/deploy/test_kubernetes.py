@@ -10,6 +10,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+
 from tests.deploy.support.files import (
     DEPLOY,
     HEALTH_CHECK,
@@ -45,22 +46,23 @@ def _strict(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def kuberay(shared_data: Path) -> dict[str, Any]:
+def kuberay(shared_data: Path) -> dict[str, jsonschema.Draft202012Validator]:
     """KubeRay's schemas by kind."""
     found = {}
     for path in (shared_data / "kuberay_crds").glob("*.yaml.gz"):
         definition = yaml.load(gzip.decompress(path.read_bytes()), Loader=yaml.CSafeLoader)["spec"]
         version = next(v for v in definition["versions"] if v["name"] == "v1")
-        found[definition["names"]["kind"]] = _strict(version["schema"]["openAPIV3Schema"])
+        schema = _strict(version["schema"]["openAPIV3Schema"])
+        found[definition["names"]["kind"]] = jsonschema.Draft202012Validator(schema)
     return found
 
 
 def test_every_object_fits_its_schema_and_has_no_unknown_field(
-    documents: list[dict[str, Any]], kuberay: dict[str, Any]
+    documents: list[dict[str, Any]], kuberay: dict[str, jsonschema.Draft202012Validator]
 ) -> None:
     for document in documents:
         if document["apiVersion"].startswith("ray.io/"):
-            jsonschema.validate(document, kuberay[document["kind"]])
+            kuberay[document["kind"]].validate(document)
         else:
             kubernetes_validate.validate(document, KUBERNETES, strict=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+
 from tests.deploy.support.files import DEPLOY, HEALTH_CHECK, environment_of, launcher, unit
 
 UNITS = sorted(path.name for path in (DEPLOY / "systemd").glob("*.service"))

@@ -178,15 +178,11 @@ class SlurmLab:
         )  # fmt: skip
 
     def _start(self, *command: str) -> None:
-        self._processes.append(
-            subprocess.Popen(
-                command,
-                env={"PATH": _SYSTEM, "SLURM_CONF": str(self._conf)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        )
+        process = subprocess.Popen(
+            command, env={"PATH": _SYSTEM, "SLURM_CONF": str(self._conf)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._processes.append(process)
 
     def _end(self) -> None:
         for process in reversed(self._processes):  # a node's first process takes the rest along
