@@ -12,10 +12,14 @@ import optuna
 from dexsearch.config.space import SearchSpace
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
+from dexsearch.location import is_uri
 from dexsearch.search.algorithms import sampler_note
+from dexsearch.search.backend import Backend
 from dexsearch.search.continuation import StudyRequest, refuse_changed
+from dexsearch.search.disk_guard import DiskGuard
 from dexsearch.search.displays import progress_for
-from dexsearch.search.driver import Backend, StudyDriver
+from dexsearch.search.driver import StudyDriver
+from dexsearch.search.lease import study_lease
 from dexsearch.search.machine import this_machine
 from dexsearch.search.progress import Progress
 from dexsearch.search.signals import StopOnSignals
@@ -76,7 +80,7 @@ def run_study(
 
     Raises:
         ConfigurationError: if the study was begun as another search.
-        StudyBusy: if another process works on it.
+        StudyBusy: if another process works on it, or has taken it over meanwhile.
         EnvironmentFault: if Ray cannot be started or joined.
         DataError: if the dataset cannot be used.
     """
@@ -89,8 +93,13 @@ def run_study(
         machine=this_machine() if site.address is None else None,
     )  # fmt: skip
     display = progress or progress_for()
-    with EventLog(folder / LEDGER_NAME) as log, _closing(display):
-        events = _opened_events(log, request, folder)
+    with (
+        _closing(display),
+        study_lease(folder, takeover=site.takeover, tell=display.message) as lease,
+        EventLog(folder / LEDGER_NAME, check=lease.check, outlived=lease.void_locks) as log,
+    ):
+        lease.settle()
+        events = _opened_events(log, request, folder, token=lease.token_after_takeover)
         record = study_from_events(events, folder)
         display.opened(record, trials=space.trials, epochs=space.epochs)
         if (note := sampler_note(space)) is not None:
@@ -105,9 +114,14 @@ def run_study(
             progress=display,
             is_time_over=lambda: deadline is not None and clock() >= deadline,
             follow=database.follow,
+            shortage=DiskGuard(
+                [folder], None if is_uri(checkpoints) else Path(checkpoints)
+            ).shortage,
         )
-        signals = StopOnSignals(driver.request_stop, lambda: driver.is_backend_dead())
+        signals = StopOnSignals(driver.request_stop)
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself
+        driver.exit_code = lambda: signals.exit_code
+        driver.farewell = display.closed
         interrupted = False
         if driver.n_left:
             runner = backend or training_backend(request, folder, site)
@@ -127,17 +141,22 @@ def run_study(
     )
 
 
-def _opened_events(log: EventLog, request: StudyRequest, folder: Path) -> list[Event]:
-    """Return the ledger's events, after writing what is asked for where that is new."""
+def _opened_events(
+    log: EventLog, request: StudyRequest, folder: Path, *, token: int | None
+) -> list[Event]:
+    """Return the ledger's events, after writing what is asked for where that is new.
+
+    Or where the study was taken over, with the fencing token: events after it are the taker's.
+    """
     events = list(log.events_at_opening)
-    asked = request.as_event()
+    asked = request.as_event() | ({} if token is None else {"token": token})
     if any(event["event"] == "study" for event in events):
         record = study_from_events(events, folder)
         refuse_changed(record, request)
         known = {"space": record.space, "dataset": record.dataset}
         is_over = len(record.trials) >= request.space.trials and not record.in_state("running")
         is_known = is_over or request.machine is None or request.machine in record.machines
-        if is_known and known == {key: asked[key] for key in known}:
+        if token is None and is_known and known == {key: asked[key] for key in known}:
             return events
     return [*events, log.append(asked)]
 
