@@ -7,12 +7,32 @@ at its end, whatever is appended to its path.
 import re
 from pathlib import Path
 
+_SECRET = "(?i:secret|password|token|key)"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_uri(location: str) -> bool:
     """Return whether a location is a URI, else it is the path of a folder."""
     return _URI.match(location) is not None
+
+
+def shown(location: str) -> str:
+    """Return a location for messages: without the keys that somebody may have put in it."""
+    if not is_uri(location):
+        return location
+    path, mark, options = location.partition("?")
+    path = re.sub(r"://.*@", "://***@", path)
+    return path + mark + re.sub(rf"([^&=]*{_SECRET}[^&=]*)=[^&]*", r"\1=***", options)
+
+
+def holds_a_key(location: str) -> bool:
+    """Return whether a URI carries what only its user may know."""
+    path, _, options = location.partition("?")
+    host = path.partition("://")[2].partition("/")[0]
+    names = [option.partition("=")[0] for option in options.split("&")]
+    if path.startswith("s3://") and ("@" in host or ":" in host):
+        return True
+    return ":" in host.rpartition("@")[0] or any(re.search(_SECRET, name) for name in names)
 
 
 def below(location: str, *names: str) -> str:

@@ -1,6 +1,7 @@
 """What every room's tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from dexsearch.data.store import Dataset
+    from tests.s3_server import S3Server
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,14 @@ def exposed_cohort(tmp_path_factory: pytest.TempPathFactory) -> "Dataset":
 
     config = PhantomDataConfig(subjects=3, poses=3, size_px=32, seed=7)
     return generate_phantom(tmp_path_factory.mktemp("exposed") / "cohort", config, map_tasks=map)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator["S3Server"]:
+    """An S3 server for the session; the keys of its clients are in the environment."""
+    from tests.s3_server import KEYS, s3_server
+
+    with pytest.MonkeyPatch.context() as patch, s3_server() as server:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        yield server

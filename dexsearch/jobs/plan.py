@@ -93,17 +93,20 @@ def plan_search(
     Raises:
         ConfigurationError: if the space is not valid, cannot fit the images, or is another one
             than that of the study under this name; if it asks for fresh exposures of data that
-            cannot be exposed anew.
-        EnvironmentFault: if no Ray cluster answers at `address`.
+            cannot be exposed anew; if the storage is no place for checkpoints.
+        EnvironmentFault: if no Ray cluster answers at `address`, or the storage does not.
         DataError: if its dataset is missing or damaged.
     """
     from dexsearch.data.store import open_dataset
     from dexsearch.search.cluster import refuse_bad_address
     from dexsearch.search.continuation import StudyRequest, refuse_changed
+    from dexsearch.search.storage import refuse_unusable_storage
     from dexsearch.training.metrics import METRIC_DEFINITION
 
     space = _with_overrides(load_space(source), trials=trials, epochs=epochs)
     name = _study_name(Path(source).stem if study is None else study)
+    if site.storage is not None:
+        refuse_unusable_storage(site.storage, by_writing=False)
     if site.address is not None:
         refuse_bad_address(site.address)
     dataset = _dataset_path(space, workspace)

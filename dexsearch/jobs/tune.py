@@ -92,8 +92,13 @@ def run_search(
         SearchFailed: if more than half of the trials failed, or none is complete though time
             was not over; what is complete is registered all the same.
         StudyBusy: if another process works on the study.
+        EnvironmentFault: if nothing can be written to the storage, before anything is made.
     """
+    from dexsearch.search.storage import refuse_unusable_storage
+
     begun = clock()
+    if plan.site.storage is not None:
+        refuse_unusable_storage(plan.site.storage, by_writing=True)
     _tell_silence(plan, tell)
     dataset = _dataset(plan, tell, progress)
 

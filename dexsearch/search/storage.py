@@ -1,9 +1,26 @@
 """Where the checkpoints of a study are kept: in its own folder, in a shared one, behind a URI."""
 
+import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dexsearch.location import below, is_uri
+from dexsearch.errors import ConfigurationError, EnvironmentFault
+from dexsearch.location import below, is_uri, shown
 from dexsearch.training.checkpoint_store import checkpoint_store
+
+if TYPE_CHECKING:
+    from dexsearch.training.object_storage import ObjectStorage
+
+_ALLOWED = (
+    "give a folder that every node sees, or s3://BUCKET/FOLDER (for a server of your own with "
+    "?endpoint_override=HOST:PORT&scheme=http), gs://BUCKET/FOLDER, hdfs://HOST:PORT/FOLDER"
+)
+_KEYS = (
+    "keys come from the environment of every node, such as AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY or GOOGLE_APPLICATION_CREDENTIALS, or from the machine's role"
+)
+_UNKNOWN_USER = ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE", "PERMISSION_DENIED", "OAuth2",
+                 "UNAUTHENTICATED", "CLIENT_TOKEN", "HTTP status 403")  # fmt: skip
 
 
 def study_location(folder: Path, storage: str | None, study: str) -> str:
@@ -44,3 +61,66 @@ def checkpoint_for_ledger(trial: str, epoch: int, folder: Path) -> str | None:
     if is_uri(location) or not Path(location).is_relative_to(folder):
         return location
     return str(Path(location).relative_to(folder))
+
+
+def refuse_unusable_storage(storage: str, *, by_writing: bool) -> None:
+    """Check within seconds that checkpoints can be kept in a folder or behind a URI.
+
+    Args:
+        storage: as it was asked for.
+        by_writing: also write something, and delete it; otherwise nothing is changed.
+
+    Raises:
+        ConfigurationError: if it cannot be a place for checkpoints, or has a key in it.
+        EnvironmentFault: if it does not answer, lets nobody in, or has no such bucket.
+    """
+    if not is_uri(storage):
+        _refuse_folder(Path(storage), by_writing=by_writing)
+        return
+    from dexsearch.training.object_storage import SHORT, open_storage  # noqa: PLC0415  (pyarrow)
+
+    try:
+        objects = open_storage(storage, SHORT)
+        _refuse_missing_bucket(objects, storage)
+        if by_writing:
+            name = f"write-test-{secrets.token_hex(8)}"
+            objects.put(name, b"")
+            objects.delete(name)
+        else:
+            objects.folders()
+    except ValueError as error:
+        told = f"--storage {shown(storage)!r} cannot be used: {error}"
+        raise ConfigurationError(told, hint=_KEYS if "key" in str(error) else _ALLOWED) from None
+    except OSError as error:
+        told = str(error).splitlines()[0].partition(" error_info=")[0][:300]
+        raise EnvironmentFault(
+            f"--storage {shown(storage)!r} cannot be used from here: {told}",
+            hint=_KEYS
+            if any(word in told for word in _UNKNOWN_USER)
+            else "correct the address, or wait until the storage answers; nothing was begun",
+        ) from None
+
+
+def _refuse_missing_bucket(objects: "ObjectStorage", storage: str) -> None:
+    if objects.bucket_is_missing():
+        bucket = objects.root.partition("/")[0]
+        raise EnvironmentFault(
+            f"--storage {shown(storage)!r}: there is no bucket {bucket!r}",
+            hint="make the bucket first, or correct its name",
+        )
+
+
+def _refuse_folder(folder: Path, *, by_writing: bool) -> None:
+    try:
+        if by_writing:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f"write-test-{secrets.token_hex(8)}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        elif folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(20, "it is not a folder")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"--storage {str(folder)!r} cannot be used: {error.strerror}",
+            hint="give a folder that every node sees and may write",
+        ) from None

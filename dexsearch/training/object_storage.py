@@ -17,6 +17,8 @@ from pyarrow.fs import (
     resolve_s3_region,
 )
 
+from dexsearch.location import holds_a_key
+
 _S3_OPTIONS = ("endpoint_override", "region", "scheme", "tls_ca_file_path")
 _CONNECT_TIMEOUT_S = 2.0
 
@@ -34,7 +36,9 @@ class Patience:
 
 
 LONG = Patience()
+"""While a trial runs, whose training would be lost."""
 SHORT = Patience(attempts=2, request_s=4.0, google_s=5)
+"""While a person waits to hear whether the address is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def open_storage(uri: str, patience: Patience = LONG) -> ObjectStorage:
         OSError: if what it needs is not there, such as the bucket's region or Hadoop's library.
     """
     parts = urlsplit(uri)
-    if parts.password is not None or (parts.scheme == "s3" and "@" in parts.netloc):
+    if holds_a_key(uri):
         raise ValueError("a key stands in it, which ledgers and messages would show")
     if parts.scheme in ("s3", "gs", "gcs") and not parts.hostname:
         raise ValueError(f"it names no bucket, as in {parts.scheme}://BUCKET/FOLDER")

@@ -58,6 +58,7 @@ def test_the_best_keep_their_last_checkpoint_and_nothing_else_does(workspace: Pa
         "before the last of a kept trial",
         "of complete trials not among the best",
         "of pruned trials",
+        "of ended trials",
     }
     for number in (1, 3):
         open_checkpoint(study / "trials" / str(number) / "00002")
