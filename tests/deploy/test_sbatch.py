@@ -1,0 +1,94 @@
+"""The batch script: clean to shellcheck, and its logic with a pretended Slurm and Ray."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.support.files import DEPLOY, HEALTH_CHECK
+from tests.deploy.support.pretended_slurm import PretendedSlurm
+from tests.deploy.support.slurm_lab import wait_until
+
+SCRIPT = DEPLOY / "slurm" / "dexsearch.sbatch"
+STOPPED = 'trap "exit 143" USR1 TERM; while :; do sleep 0.05; done'
+PATIENCE_S = 30
+
+needs_programs = pytest.mark.skipif(
+    any(shutil.which(name) is None for name in ("bash", "ip", "getent", "od")),
+    reason="needs bash, ip, getent and od",
+)
+
+
+def test_shellcheck_finds_nothing() -> None:
+    program = str(Path(sys.executable).parent / "shellcheck")
+    done = subprocess.run([program, str(SCRIPT)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_slurm_is_asked_to_warn_to_queue_again_and_to_outlive_nodes() -> None:
+    asked = set(re.findall(r"^#SBATCH (--\S+)", SCRIPT.read_text(), re.MULTILINE))
+    assert {"--signal=B:USR1@120", "--requeue", "--no-kill", "--open-mode=append"} <= asked
+
+
+@needs_programs
+@pytest.mark.parametrize("code", [0, 5])
+def test_the_code_of_the_search_is_the_code_of_the_job(tmp_path: Path, code: int) -> None:
+    slurm = PretendedSlurm(tmp_path)
+    process = slurm.start(f"exit {code}", "--space", "my space.yaml", script=SCRIPT)
+    told = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == code, told
+    assert slurm.told("requeued") == ""
+    assert re.match(
+        r"tune --address 127.0.0.1:\d+ --takeover --space my space.yaml\n", slurm.told("tune")
+    )
+
+
+@needs_programs
+def test_ray_gets_the_token_of_this_job_and_leaves_nothing(tmp_path: Path) -> None:
+    slurm = PretendedSlurm(tmp_path)
+    slurm.start("exit 0", script=SCRIPT).communicate(timeout=PATIENCE_S)
+    head, worker = sorted(
+        slurm.told("started").splitlines(), key=lambda line: "--head" not in line
+    )
+    assert "--head" in head
+    assert "--include-dashboard=false" in head
+    assert "--address=127.0.0.1:" in worker
+    assert all("--num-gpus=3" in line for line in (head, worker))
+    environment = slurm.told("environment").splitlines()
+    assert "RAY_AUTH_MODE=token" in environment
+    assert not any(line.startswith("RAY_AUTH_TOKEN=") for line in environment)
+    assert {f"{name}={value}" for name, value in HEALTH_CHECK.items()} <= set(environment)
+    assert slurm.told("rights").split() == ["600", "700"] * 2
+    assert not slurm.left()
+    assert not list(tmp_path.glob(".dexsearch/*/token"))
+
+
+@needs_programs
+@pytest.mark.parametrize(
+    ("number", "restarts", "is_requeued"),
+    [(signal.SIGUSR1, 0, True), (signal.SIGUSR1, 50, False), (signal.SIGTERM, 0, False)],
+)
+def test_the_time_limit_queues_the_job_again_and_scancel_does_not(
+    tmp_path: Path, number: int, restarts: int, is_requeued: bool
+) -> None:
+    slurm = PretendedSlurm(tmp_path)
+    process = slurm.start(STOPPED, script=SCRIPT, restarts=restarts)
+    wait_until((tmp_path / "driver").exists, PATIENCE_S, "the search runs")
+    process.send_signal(number)
+    told = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 143, told
+    assert bool(slurm.told("requeued")) == is_requeued
+    assert not slurm.left()
+
+
+def test_without_slurm_it_says_what_to_type(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", str(SCRIPT)], env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "sbatch" in done.stderr
