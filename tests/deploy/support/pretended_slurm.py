@@ -12,7 +12,7 @@ _SRUN = 'while [[ $1 != bash ]]; do shift; done; exec "$@"'
 _SCONTROL = (
     'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "$*" >>"$LAB/requeued"; fi'
 )
-_SCANCEL = 'echo "$*" >>"$LAB/cancelled"; kill $(cat "$LAB"/ray-*)'
+_SCANCEL = 'echo "$*" >>"$LAB/cancelled"; kill $(cat "$LAB"/ray-*) 2>/dev/null'
 _RAY = """\
 if [[ $1 == status ]]; then printf "Active:\\n 1 node_a\\n 1 node_b\\n"; exit; fi
 echo "$*" >>"$LAB/started"
