@@ -145,16 +145,23 @@ class StudyScheduler(FIFOScheduler):
     def __init__(self, bridge: Bridge) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
+        self._added: list[Trial] = []
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ANN401
-        """Return the waiting trial with the lowest number; Tune asks at every turn of its loop."""
-        live = tune_controller.get_live_trials
-        self._bridge.look_at(live)
-        waiting = [trial for trial in live() if trial.status == Trial.PENDING]
-        return min(waiting, key=lambda trial: assignment_of(trial).number, default=None)
+        """Return a trial that was added since the last turn of Tune's loop, and only then.
+
+        Tune gives the process of a trial that has ended to the trial that is named here, and ends
+        the process that is being started for it. Were the waiting trials named again and again,
+        most slots would stay empty for as long as trials are shorter than a start. Tune starts
+        what it was told of by itself.
+        """
+        self._bridge.look_at(tune_controller.get_live_trials)
+        added, self._added = self._added, []
+        return next((trial for trial in added if trial.status == Trial.PENDING), None)
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         """Ask for as much of a GPU as the trial may take now: less was enough for earlier ones."""
+        self._added.append(trial)
         asked = trial.placement_group_factory.required_resources  # type: ignore[attr-defined]
         share = assignment_of(trial).gpu_share
         if 0 < asked.get("GPU", 0.0) < share:
