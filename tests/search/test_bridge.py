@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from dexsearch.search.actor import REPORT
-from dexsearch.search.bridge import Bridge, StudyScheduler, told_loss
+from dexsearch.search.actor import ASSIGNMENT, REPORT
+from dexsearch.search.bridge import Bridge, StudyScheduler
 from dexsearch.search.driver import StudyDriver
+from dexsearch.search.losses import told_loss
 from dexsearch.search.packing import n_concurrent
-from dexsearch.search.ray_backend import RayBackend
 from dexsearch.search.ray_cluster import scratch_folder
 from dexsearch.search.trial import Assignment, Failure, FailureKind, Record, Report
 
@@ -47,12 +47,13 @@ def test_the_newest_error_is_told_from_its_text(text: str, told: str, tmp_path: 
     trial = SimpleNamespace(
         error_file=str(tmp_path / "error.txt"), pickled_error_file=str(tmp_path / "error.pkl")
     )
-    assert told_loss(cast("Any", trial)) == told
+    assert told_loss(cast("Any", trial)) == ("node" if "node" in told else "lost", told)
 
 
 @pytest.mark.parametrize("error_file", [None, "/nowhere/error.txt"])
 def test_a_missing_error_file_is_a_lost_process(error_file: str | None) -> None:
-    assert told_loss(cast("Any", SimpleNamespace(error_file=error_file))) == "its process was lost"
+    trial = SimpleNamespace(error_file=error_file)
+    assert told_loss(cast("Any", trial)) == ("lost", "its process was lost")
 
 
 @pytest.mark.parametrize(
@@ -95,22 +96,20 @@ def test_with_a_long_temporary_folder_sockets_go_below_tmp(
         assert len(str(folder / stamp / "sockets" / "plasma_store.1")) <= 107
 
 
-def test_once_tune_has_ended_ray_may_end_without_being_called_dead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fit() -> None:
-        assert driver.is_backend_dead() == "as Ray says"
-        raise KeyboardInterrupt
-
-    def tuner(*given: object) -> SimpleNamespace:
-        return SimpleNamespace(fit=fit)
-
-    monkeypatch.setattr(
-        "dexsearch.search.ray_backend.is_local_cluster_dead", lambda: "as Ray says"
-    )
-    monkeypatch.setattr(RayBackend, "_tuner", tuner)
-    driver = SimpleNamespace(is_backend_dead=None, n_left=1)
-    backend = RayBackend(no_trials, cast("Any", None), tmp_path / "tune")
-    with pytest.raises(KeyboardInterrupt):
-        backend.run_on(cast("StudyDriver", driver))
-    assert driver.is_backend_dead() is False
+def test_a_waiting_trial_is_named_to_tune_once_each_time_it_is_added() -> None:
+    driver = SimpleNamespace(watchdog=SimpleNamespace(silent=list))
+    scheduler = StudyScheduler(Bridge(cast("StudyDriver", driver), no_trials))
+    controller = SimpleNamespace(get_live_trials=set)
+    waiting, running = (
+        cast("Any", SimpleNamespace(
+            status=status, config={ASSIGNMENT: Assignment(0, {}, 9, "")},
+            placement_group_factory=SimpleNamespace(required_resources={"CPU": 1.0}),
+        ))
+        for status in ("PENDING", "RUNNING")
+    )  # fmt: skip
+    assert scheduler.choose_trial_to_run(controller) is None
+    for _ in range(2):
+        scheduler.on_trial_add(controller, running)
+        scheduler.on_trial_add(controller, waiting)
+        assert scheduler.choose_trial_to_run(controller) is waiting
+        assert scheduler.choose_trial_to_run(controller) is None

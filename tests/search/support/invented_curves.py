@@ -1,5 +1,7 @@
 """Trial functions with invented curves; workers import them by name (PYTHONPATH), so no pytest."""
 
+import errno
+import importlib
 import math
 import os
 import signal
@@ -122,6 +124,66 @@ def crowded(assignment: Assignment) -> Iterator[Record]:
         (on_it / str(assignment.number)).unlink()
 
 
+def first_time(assignment: Assignment, what: str) -> bool:
+    """Tell whether a trial comes here for the first time."""
+    mark = Path(assignment.checkpoints, what)
+    was_there = mark.exists()
+    mark.touch()
+    return not was_there
+
+
+def troubled(assignment: Assignment) -> Iterator[Record]:
+    """In epoch 3 trials 0 to 5 meet one fault each, most of them once."""
+    for record in rising(assignment):
+        if record["epoch"] == 3:
+            meet_fault(assignment, record)
+        yield {**record, "process": os.getpid()}
+
+
+def meet_fault(assignment: Assignment, record: Record) -> None:
+    match assignment.number:
+        case 0 if first_time(assignment, "killed"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 1 if first_time(assignment, "stopped"):
+            Path(assignment.checkpoints, "pid").write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case 2 if first_time(assignment, "raised"):
+            raise RuntimeError("a bad moment")
+        case 3:
+            raise RuntimeError("a bad trial")
+        case 4:
+            record["val_ssim"] = float("nan")
+        case 5 if first_time(assignment, "full"):
+            raise OSError(errno.ENOSPC, "No space left on device", "00003")
+
+
+def raising_once(assignment: Assignment) -> Iterator[Record]:
+    """Every trial raises before its third epoch, the first time."""
+    for record in rising(assignment):
+        if record["epoch"] == 3 and first_time(assignment, "raised"):
+            raise RuntimeError("a bad moment")
+        yield record
+
+
+def never_begun(assignment: Assignment) -> Iterator[Record]:
+    """What every trial needs is not there."""
+    raise ModuleNotFoundError(f"No module named 'cupy' (trial {assignment.number})")
+    yield {}
+
+
+class Unpicklable:
+    """A trial function that no worker can load."""
+
+    def __call__(self, assignment: Assignment) -> Iterator[Record]:
+        return rising(assignment)
+
+    def __deepcopy__(self, memo: object) -> "Unpicklable":
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return importlib.import_module, ("no_such_module",)
+
+
 FUNCTIONS: dict[str, Callable[[Assignment], Iterator[Record]]] = {
     function.__name__: function
     for function in (
@@ -135,6 +197,10 @@ FUNCTIONS: dict[str, Callable[[Assignment], Iterator[Record]]] = {
         telling_process,
         failing_process,
         crowded,
+        troubled,
+        raising_once,
+        never_begun,
     )
 }
+FUNCTIONS["unpicklable"] = Unpicklable()
 FOLDER = Path(__file__).parent

@@ -1,0 +1,157 @@
+"""A search waits while a disk is short of space, and goes on by itself."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from invented_curves import rising
+from searching import check_study, search_here
+
+from dexsearch.errors import EnvironmentFault
+from dexsearch.ledger.log import Event, EventLog, read_events
+from dexsearch.search.disk_wait import DiskWait, PatientLog
+from dexsearch.search.trial import Assignment, Record
+
+
+class Disk:
+    """A disk in a time that the tests make pass."""
+
+    def __init__(self, longest_s: float = 3600.0) -> None:
+        self.now = 0.0
+        self.shortage: str | None = None
+        self.told: list[str] = []
+        self.is_stopped = False
+        self.wait = DiskWait(
+            self.told.append, longest_s=longest_s, shortage=lambda: self.shortage,
+            is_stopped=lambda: self.is_stopped, clock=lambda: self.now,
+        )  # fmt: skip
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.wait.look()
+
+
+def test_nothing_is_handed_out_while_a_look_shows_a_shortage() -> None:
+    disk = Disk()
+    disk.passes(10)
+    assert not disk.wait.holds
+    disk.shortage = "3 MiB free in /data, 500 MiB wanted"
+    disk.passes(10)
+    disk.passes(100)
+    assert disk.wait.holds
+    disk.shortage = None
+    disk.passes(10)
+    assert not disk.wait.holds
+    assert disk.told == [
+        "waiting for disk space: 3 MiB free in /data, 500 MiB wanted; free some, the search then "
+        "goes on",
+        "there is disk space again after 110 s",
+    ]
+
+
+def test_after_a_failed_save_one_trial_tries_before_the_others() -> None:
+    disk = Disk()
+    disk.wait.failed("OSError: full")
+    disk.wait.failed("OSError: full")
+    assert disk.wait.holds
+    disk.passes(5)
+    assert not disk.wait.holds
+    disk.wait.handed_out(3)
+    assert disk.wait.holds, "one alone tries"
+    disk.wait.saved(8)
+    assert disk.wait.holds, "that of another may have been before"
+    disk.wait.failed("OSError: full")
+    disk.wait.ended(3)
+    disk.passes(5)
+    assert disk.wait.holds, "later the second time"
+    disk.passes(5)
+    disk.wait.handed_out(4)
+    disk.wait.saved(4)
+    assert not disk.wait.holds
+    assert len(disk.told) == 2
+
+
+def test_a_wait_that_takes_too_long_ends_the_search() -> None:
+    disk = Disk(longest_s=60)
+    disk.shortage = "nothing left"
+    disk.passes(10)
+    with pytest.raises(EnvironmentFault, match="short of disk space for 60 s: nothing left"):
+        disk.passes(61)
+
+
+class FullDisk:
+    """Refuses to be written to, so many times."""
+
+    def __init__(self, n: int, number: int = errno.ENOSPC) -> None:
+        self.n = n
+        self.number = number
+
+    def append(self, event: Event, *, sync: bool = True) -> Event:
+        self.n -= 1
+        if self.n >= 0:
+            error = OSError(self.number, os.strerror(self.number))
+            raise EnvironmentFault(f"cannot write: {error.strerror}") from error
+        return event
+
+
+def test_the_ledger_waits_for_space_and_says_so_once() -> None:
+    disk = Disk()
+    log = PatientLog(FullDisk(5), disk.wait, pause=disk.sleep)  # type: ignore[arg-type]
+    assert log.append({"event": "x"}) == {"event": "x"}
+    assert disk.now == 10
+    assert len(disk.told) == 2
+
+
+@pytest.mark.parametrize(("number", "is_stopped"), [(errno.EIO, False), (errno.ENOSPC, True)])
+def test_the_ledger_waits_for_nothing_else_and_not_for_a_search_that_is_to_stop(
+    number: int, is_stopped: bool
+) -> None:
+    disk = Disk()
+    disk.is_stopped = is_stopped
+    log = PatientLog(FullDisk(1, number), disk.wait, pause=disk.sleep)  # type: ignore[arg-type]
+    with pytest.raises(EnvironmentFault, match="cannot write"):
+        log.append({"event": "x"})
+
+
+def test_a_trial_that_cannot_save_is_put_back_and_completed_once_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dexsearch.search.disk_wait._FIRST_PAUSE_S", 0.05)
+    refused: list[int] = []
+
+    def on_a_full_disk(assignment: Assignment) -> Iterator[Record]:
+        for record in rising(assignment):
+            if record["epoch"] == 4 and len(refused) < 5:
+                refused.append(assignment.number)
+                raise OSError(errno.ENOSPC, "No space left on device", "00004")
+            yield record
+
+    search_here(tmp_path / "s", on_a_full_disk, slots=2, trials=6, pruner={"kind": "none"})
+    record = check_study(tmp_path / "s", trials=6, epochs=9)
+    assert len(record.in_state("complete")) == 6
+    events = read_events(tmp_path / "s" / "ledger.jsonl")
+    kinds = [event["kind"] for event in events if event["event"] == "trial_continued"]
+    assert kinds == ["disk"] * 5
+    assert set(refused) == {0, 1}, "no third trial was begun while the disk was full"
+
+
+def test_a_disk_that_stays_full_ends_the_search_to_be_continued(tmp_path: Path) -> None:
+    def on_a_full_disk(assignment: Assignment) -> Iterator[Record]:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        yield {}
+
+    with pytest.raises(EnvironmentFault, match="Disk quota exceeded"):
+        search_here(tmp_path / "s", on_a_full_disk, trials=2, resources={"disk_wait_s": 0.1})
+    search_here(tmp_path / "s", rising, trials=2)
+    check_study(tmp_path / "s", trials=2, epochs=9)
+
+
+def test_an_event_that_did_not_fit_is_in_the_ledger_once(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "ledger.jsonl") as log:
+        PatientLog(log, Disk().wait).append({"event": "x"})
+    assert [event["event"] for event in read_events(tmp_path / "ledger.jsonl")] == ["x"]

@@ -1,0 +1,251 @@
+"""How often a trial is tried again, and what a search does about trials that fell."""
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from invented_curves import FUNCTIONS, rising
+from searching import check_study, search_here, space_with
+
+from dexsearch.errors import DexSearchError, EnvironmentFault, SearchFailed
+from dexsearch.ledger.log import read_events
+from dexsearch.ledger.study import read_study
+from dexsearch.search.driver import StudyDriver
+from dexsearch.search.progress import SilentProgress
+from dexsearch.search.retries import MAX_LOSSES, MAX_NODE_LOSSES, Setback, Setbacks
+from dexsearch.search.study import run_study
+from dexsearch.search.trial import (
+    Assignment,
+    Failure,
+    Record,
+    Report,
+    TrialFunction,
+    TrialStepper,
+    failure_of,
+)
+
+NO_PRUNER = {"kind": "none"}
+
+
+class ProcessLost(BaseException):
+    """What a function raises in place of killing its process."""
+
+    def __init__(self, setback: Setback = "lost") -> None:
+        self.setback = setback
+
+
+@dataclass
+class LosingBackend:
+    """Runs one trial after the other, and loses the process of each that says so."""
+
+    function: TrialFunction
+    pauses: list[float] = field(default_factory=list)
+
+    def run(self, driver: StudyDriver) -> None:
+        stepper = TrialStepper(self.function, patience=0)
+        while True:
+            driver.tick()
+            if driver.must_wait:
+                self.pauses.append(driver_pause(driver))
+                continue
+            assignment = driver.next_trial()
+            if assignment is None:
+                return
+            stepper.begin(assignment)
+            try:
+                while not driver.on_report(report := stepper.step()) and not report.last:
+                    pass
+            except ProcessLost as lost:
+                driver.lost(assignment, "its process was lost", lost.setback)
+            stepper.close()
+
+
+def driver_pause(driver: StudyDriver) -> float:
+    """Let the waiting trials be due, and return for how long the next one had to wait."""
+    waiting = driver._recovery._waiting
+    not_before = min(entry[0] for entry in waiting)
+    driver._recovery._waiting = [(0.0, trial) for _, trial in waiting]
+    return round(not_before - time.monotonic())
+
+
+def search(folder: Path, backend: LosingBackend, **changes: object) -> None:
+    run_study(
+        space_with(pruner=NO_PRUNER, **changes), study=folder.name, folder=folder,
+        dataset=Path("datasets/x"), dataset_digest="digest", size_px=(64, 64),
+        progress=SilentProgress(), backend=backend,
+    )  # fmt: skip
+
+
+def losing(at: Callable[[Assignment, int], Setback | None]) -> TrialFunction:
+    def function(assignment: Assignment) -> Iterator[Record]:
+        for record in rising(assignment):
+            if (setback := at(assignment, record["epoch"])) is not None:
+                raise ProcessLost(setback)
+            yield record
+
+    return function
+
+
+def continuations(folder: Path) -> list[str]:
+    events = read_events(folder / "ledger.jsonl")
+    return [event["kind"] for event in events if event["event"] == "trial_continued"]
+
+
+def test_a_process_lost_again_and_again_is_tried_later_and_later_and_then_given_up(
+    tmp_path: Path,
+) -> None:
+    backend = LosingBackend(losing(lambda trial, epoch: "lost" if epoch == 3 else None))
+    search(tmp_path / "s", backend, trials=1)
+    (trial,) = check_study(tmp_path / "s", trials=1, epochs=9).trials
+    assert (trial.state, trial.kind, trial.last_epoch) == ("failed", "infrastructure", 2)
+    assert trial.reason == "its process was lost, again and again"
+    assert continuations(tmp_path / "s") == ["lost"] * MAX_LOSSES
+    assert backend.pauses == [2, 8], "at once the first time"
+
+
+def test_who_gets_on_between_its_losses_is_never_given_up(tmp_path: Path) -> None:
+    lost: set[int] = set()
+
+    def once_an_epoch(trial: Assignment, epoch: int) -> Setback | None:
+        if epoch in lost:
+            return None
+        lost.add(epoch)
+        return "hung"
+
+    backend = LosingBackend(losing(once_an_epoch))
+    search(tmp_path / "s", backend, trials=1)
+    assert check_study(tmp_path / "s", trials=1, epochs=9).in_state("complete")
+    assert continuations(tmp_path / "s") == ["hung"] * 9
+    assert backend.pauses == []
+    assert read_study(tmp_path / "s").setbacks == {"hung": 9}
+
+
+def test_a_lost_node_weighs_less_than_a_lost_process() -> None:
+    setbacks = Setbacks()
+    pauses = [setbacks.pause_s("node") for _ in range(MAX_NODE_LOSSES + 1)]
+    assert pauses[:5] == [0, 2, 8, 30, 30]
+    assert pauses[-1] is None
+    assert setbacks.pause_s("lost") == 0, "its own process was not lost yet"
+    assert MAX_NODE_LOSSES > MAX_LOSSES
+
+
+def test_an_exception_is_forgiven_once(tmp_path: Path) -> None:
+    search_here(tmp_path / "s", FUNCTIONS["raising_once"], trials=4, pruner=NO_PRUNER)
+    record = check_study(tmp_path / "s", trials=4, epochs=9)
+    assert len(record.in_state("complete")) == 4
+    assert continuations(tmp_path / "s") == ["exception"] * 4
+    trained = (tmp_path / "s" / "trials" / "0" / "trained.txt").read_text().split()
+    assert trained == [str(epoch) for epoch in range(1, 10)], "it continues from its checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("raised", "fault"),
+    [
+        (ModuleNotFoundError("No module named 'x', at 0x7f01"), SearchFailed),
+        (None, EnvironmentFault),
+    ],
+)
+def test_a_cause_in_common_stops_the_search_and_once_it_is_mended_nothing_is_lost(
+    raised: Exception | None, fault: type[DexSearchError], tmp_path: Path
+) -> None:
+    def broken(assignment: Assignment) -> Iterator[Record]:
+        if raised is not None:
+            raise raised
+        raise ProcessLost
+        yield {}
+
+    with pytest.raises(fault, match="trials 0, 1, 2 failed in the same way before their first"):
+        search(tmp_path / "s", LosingBackend(broken), trials=8)
+    assert {trial.state for trial in read_study(tmp_path / "s").trials} == {"running"}
+    search(tmp_path / "s", LosingBackend(rising), trials=8)
+    assert len(check_study(tmp_path / "s", trials=8, epochs=9).in_state("complete")) == 8
+
+
+def test_a_failure_before_a_first_epoch_is_the_trials_own_if_others_get_under_way(
+    tmp_path: Path,
+) -> None:
+    def even_ones_raise(assignment: Assignment) -> Iterator[Record]:
+        if assignment.number % 2 == 0:
+            raise RuntimeError(f"no kernel for trial {assignment.number}")
+        yield from rising(assignment)
+
+    search(tmp_path / "s", LosingBackend(even_ones_raise), trials=8)
+    record = check_study(tmp_path / "s", trials=8, epochs=9)
+    assert [trial.number for trial in record.in_state("failed")] == [0, 2, 4, 6]
+    assert {trial.kind for trial in record.in_state("failed")} == {"exception"}
+
+
+def test_too_few_failures_to_tell_are_the_trials_own_in_the_end(tmp_path: Path) -> None:
+    search_here(tmp_path / "s", FUNCTIONS["never_begun"], trials=2)
+    assert len(check_study(tmp_path / "s", trials=2, epochs=9).in_state("failed")) == 2
+
+
+def test_failures_of_different_kinds_have_no_cause_in_common(tmp_path: Path) -> None:
+    def each_its_own(assignment: Assignment) -> Iterator[Record]:
+        raise RuntimeError("abcdefgh"[assignment.number])
+        yield {}
+
+    search_here(tmp_path / "s", each_its_own, trials=8)
+    assert len(check_study(tmp_path / "s", trials=8, epochs=9).in_state("failed")) == 8
+
+
+def test_a_report_of_an_earlier_attempt_changes_nothing(tmp_path: Path) -> None:
+    late: list[bool] = []
+
+    class Zombie:
+        def run(self, driver: StudyDriver) -> None:
+            first = driver.next_trial()
+            assert first is not None
+            driver.lost(first, "its node was lost", "node")
+            again = driver.next_trial()
+            assert again is not None
+            assert (again.number, again.attempt) == (first.number, first.attempt + 1)
+            record = {"epoch": 1, "val_ssim": 0.1, "seconds": 0.0}
+            late.append(driver.on_report(Report(first.number, (record,), attempt=first.attempt)))
+            failure = Failure("numeric", "a zombie's")
+            late.append(driver.on_report(Report(first.number, failure=failure, last=True)))
+            driver.lost(first, "once more")
+            stepper = TrialStepper(rising, patience=0)
+            stepper.begin(again)
+            while not driver.on_report(stepper.step()):
+                pass
+
+    search(tmp_path / "s", Zombie(), trials=1)  # type: ignore[arg-type]
+    (trial,) = check_study(tmp_path / "s", trials=1, epochs=9).trials
+    assert late == [True, True], "a zombie is told to stop"
+    assert trial.state == "complete"
+    assert continuations(tmp_path / "s") == ["node"]
+
+
+def test_who_was_superseded_ends_without_a_word_in_the_ledger(tmp_path: Path) -> None:
+    class SupersededError(Exception):
+        pass
+
+    def taken_over(assignment: Assignment) -> Iterator[Record]:
+        for record in rising(assignment):
+            if record["epoch"] == 4:
+                raise SupersededError("another writer")
+            yield record
+
+    search_here(tmp_path / "s", taken_over, trials=1)
+    (trial,) = read_study(tmp_path / "s").trials
+    assert (trial.state, trial.last_epoch) == ("running", 3)
+    assert continuations(tmp_path / "s") == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk"),
+        (OSError(errno.EROFS, "Read-only file system"), "disk"),
+        (OSError("AWS Error: QuotaExceeded: storage full"), "disk"),
+        (OSError(errno.ENOENT, "No such file"), "exception"),
+        (RuntimeError("no space left in this argument"), "exception"),
+    ],
+)
+def test_a_disk_that_is_short_is_told_by_its_error(error: Exception, kind: str) -> None:
+    assert failure_of(error).kind == kind
