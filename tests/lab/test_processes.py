@@ -118,11 +118,17 @@ def test_partition(fresh: LabCluster, new_search: NewSearch, row: Row) -> None:
 
 
 def test_driver_killed(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
+    """Eight times at a random moment of its start, twelve times while it writes the ledger."""
     search = new_search(steady, trials=12, pruner=HALVING)
     moments = random.Random(6)
-    for _ in range(N_KILLS):
+    kinds = ["start"] * 8 + ["work"] * (N_KILLS - 8)
+    moments.shuffle(kinds)
+    for kind in kinds:
         driver = search.start()
-        time.sleep(moments.uniform(0, 14))
+        if kind == "work":
+            wanted = len(search.events) + moments.randrange(1, 15)
+            search.wait_for(lambda wanted=wanted: len(search.events) >= wanted, driver)
+        time.sleep(moments.uniform(0, 8 if kind == "start" else 1))
         assert driver.process.poll() is None, driver.stderr
         driver.process.kill()
         driver.process.wait()

@@ -17,6 +17,7 @@ from namespaces import Hosts
 PORT = 6379
 _RAY = str(Path(sys.executable).with_name("ray"))
 _TRIAL = ("ray::ResourceTrainable", "ray::TrialActor")
+_DISK_BYTES = 2**30
 _STARTED = "Ray runtime started"
 _ISOLATED = ["unshare", "--pid", "--fork", "--mount", "--kill-child", "--mount-proc"]
 HEALTH = {
@@ -49,7 +50,7 @@ class LabCluster:
 
     @property
     def disk(self) -> Path:
-        """A disk of 200 MiB that every node sees."""
+        """A disk of a GiB that every node sees."""
         return self._folder.with_name("disk")
 
     @property
@@ -172,9 +173,12 @@ def lab_cluster(
 
 @contextmanager
 def _mounted(folder: Path) -> Iterator[None]:
-    """Mount a small disk; nodes started later see it."""
-    disk = ["-t", "tmpfs", "-o", "size=200m", "dexsearch-lab", str(folder)]
-    subprocess.run(["mount", *disk], check=True)
+    """Mount a small disk that takes as much of the real one as is written; nodes see it later."""
+    image = folder.with_name("disk.img")
+    image.touch()
+    os.truncate(image, _DISK_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True)
     try:
         yield
     finally:

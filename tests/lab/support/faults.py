@@ -63,12 +63,12 @@ FAULTS = (
     Fault(
         "out_of_memory",
         "out of memory",
-        "address space of one node's processes limited below what a trial needs",
+        "trials' address space limited (prlimit) below what one configuration needs",
     ),
     Fault(
         "disk_full",
         "disk full and freed",
-        "storage on a tmpfs of some MB, filled up in mid-search, freed later",
+        "storage on a disk of its own (ext4, 1 GiB), filled up in mid-search, then freed",
         "Tune's state file truncated; the next restore silently starts a new search",
     ),
     Fault(

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -158,9 +159,9 @@ class Driver:
 
     @property
     def told_error(self) -> str:
-        """The line that says why it ended, and its hint."""
-        lines = self.stderr.splitlines()
-        return "; ".join(line for line in lines if line.startswith(("error:", "hint:")))
+        """What it said from its error on."""
+        found = re.search(r"^error:.*", self.stderr, re.MULTILINE | re.DOTALL)
+        return "; ".join(found[0].split("\n")).strip("; ") if found else "no error told"
 
     @property
     def code(self) -> int:

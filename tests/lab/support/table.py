@@ -1,5 +1,6 @@
 """The table of docs/faults.md: read, merged with new rows, written."""
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -59,4 +60,6 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    """Fit a text into a cell, and leave out where things lie on this machine."""
+    without_places = re.sub(r"(?<![\w:/])(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", text)
+    return " ".join(without_places.replace("|", "\\|").split())
