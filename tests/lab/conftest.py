@@ -1,5 +1,6 @@
 """The fault lab: `make lab`, or `make lab CASE=partition`; it writes docs/faults.md."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from searches import NewSearch, Search
 from table import Row, write_rows
 
 TABLE = Path(__file__).parents[2] / "docs" / "faults.md"
+TOKEN = "7f" * 32
+FRESH = "fresh"
+_KINDS = ("steady", "locked", FRESH)
 ROWS = pytest.StashKey[dict[str, Row]]()
 
 
@@ -25,9 +29,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.config.stash.setdefault(ROWS, {})[name] = Row(BY_NAME[name])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring cases together that share a cluster."""
+    items.sort(key=lambda item: _KINDS.index(_kind(item)))
+
+
+def _kind(item: pytest.Item) -> str:
+    names = getattr(item, "fixturenames", ())
+    return next((kind for kind in _KINDS if kind in names), FRESH)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:  # noqa: ANN401
-    """Keep in its row whether a case failed and why; one that was interrupted has no row."""
+    """Write the row of a case, with why it failed; one that was interrupted has none."""
     report = yield
     row = item.config.stash[ROWS][item.name.removeprefix("test_")]
     if report.when == "call" or report.failed:
@@ -35,14 +49,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed and row.failure is None and call.excinfo is not None:
         told = " ".join(str(call.excinfo.value).split())
         row.failure = f"{call.excinfo.typename}: {told[:400]}"
+    if report.when == "teardown" and row.is_over:
+        write_rows(Path(os.environ.get("DEXSEARCH_LAB_TABLE", TABLE)), [row])
     return report
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the table."""
-    rows = [row for row in session.config.stash.get(ROWS, {}).values() if row.is_over]
-    if rows:
-        write_rows(Path(os.environ.get("DEXSEARCH_LAB_TABLE", TABLE)), rows)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,18 +76,52 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate_phantom(tmp_path_factory.mktemp("data") / "cohort", config, map_tasks=map).path
 
 
+class Clusters:
+    """One cluster at a time, kept as long as cases ask for the same kind."""
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+        self._kind = ""
+        self._cluster: LabCluster | None = None
+
+    def of_kind(self, kind: str, n: int = 3, **environment: str) -> LabCluster:
+        """Return the running cluster of a kind, or a new one; `fresh` is always new."""
+        if self._cluster is None or kind != self._kind or kind == FRESH:
+            self.stop()
+            self._cluster = self._open.enter_context(lab_cluster(n, **environment))
+            self._kind = kind
+        return self._cluster
+
+    def stop(self) -> None:
+        """Stop the running one."""
+        self._open.close()
+        self._cluster = None
+
+
 @pytest.fixture(scope="session")
-def steady() -> Iterator[LabCluster]:
-    """Three nodes for all cases that leave them alive."""
-    with lab_cluster(3) as cluster:
-        yield cluster
+def clusters() -> Iterator[Clusters]:
+    """What runs, one at a time."""
+    running = Clusters()
+    yield running
+    running.stop()
 
 
 @pytest.fixture
-def fresh() -> Iterator[LabCluster]:
+def steady(clusters: Clusters) -> LabCluster:
+    """Three nodes for cases that leave them alive."""
+    return clusters.of_kind("steady")
+
+
+@pytest.fixture
+def locked(clusters: Clusters) -> LabCluster:
+    """Two nodes that ask for a token."""
+    return clusters.of_kind("locked", 2, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+
+
+@pytest.fixture
+def fresh(clusters: Clusters) -> LabCluster:
     """Three nodes for one case, which may kill them."""
-    with lab_cluster(3) as cluster:
-        yield cluster
+    return clusters.of_kind(FRESH)
 
 
 @pytest.fixture
