@@ -12,15 +12,15 @@ _SRUN = 'while [[ $1 != bash ]]; do shift; done; exec "$@"'
 _SCONTROL = (
     'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "$*" >>"$LAB/requeued"; fi'
 )
-_SCANCEL = 'echo "$*" >>"$LAB/cancelled"; kill $(cat "$LAB"/ray-*) 2>/dev/null'
+_SCANCEL = 'echo "$*" >>"$LAB/cancelled"; kill $(cat "$LAB"/node_*) 2>/dev/null'
 _RAY = """\
-if [[ $1 == status ]]; then printf "Active:\\n 1 node_a\\n 1 node_b\\n"; exit; fi
+if [[ $1 == status ]]; then printf " 1 %s\\n" $(basename --multiple "$LAB"/node_*); exit; fi
 echo "$*" >>"$LAB/started"
 env | grep ^RAY >>"$LAB/environment"
 stat --format=%a "$RAY_AUTH_TOKEN_PATH" "$(dirname "$RAY_AUTH_TOKEN_PATH")" >>"$LAB/rights"
 port=0
 for word; do [[ $word != --port=* ]] || port=${word#*=}; done
-echo $$ >"$LAB/ray-$$"
+echo $$ >"$LAB/node_$$"
 exec PYTHON -c "
 import signal, socket
 server = socket.create_server(('127.0.0.1', $port))
@@ -69,7 +69,7 @@ class PretendedSlurm:
 
     def left(self) -> list[int]:
         """Return the processes of Ray that are still there."""
-        pids = [int(path.read_text()) for path in self.folder.glob("ray-*")]
+        pids = [int(path.read_text()) for path in self.folder.glob("node_*")]
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
     def _write(self, name: str, body: str) -> None:
