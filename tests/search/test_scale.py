@@ -51,7 +51,7 @@ def test_the_shortest_epoch_keeps_the_slots_as_busy_as_wanted(scale_model: Modul
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_forty_trials_on_two_nodes_are_each_in_the_ledger_once_and_whole(tmp_path: Path) -> None:
-    asked = "--parts main --trials 40 --nodes 2 --gpus 2 --epoch-s 0".split()
+    asked = ["--parts", "main", "--trials", "40", "--nodes", "2", "--gpus", "2", "--epoch-s", "0"]
     kept = ["--folder", str(tmp_path / "scale"), "--out", str(tmp_path / "runs.jsonl")]
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "scale.py"), *asked, *kept],
