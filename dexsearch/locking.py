@@ -27,8 +27,11 @@ def is_locked(path: Path) -> bool:
 
 
 def has_locks(path: Path) -> bool:
-    """Return whether the file system of a file that is there can lock it."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Return whether a file can be locked; one that is missing counts as such."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

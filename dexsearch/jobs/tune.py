@@ -1,12 +1,20 @@
 """The main job: data, then search, then registration of the best."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from dexsearch.errors import EnvironmentFault, Interrupted, SearchFailed, Terminated
+from dexsearch.errors import EnvironmentFault
+from dexsearch.jobs.endings import (
+    continuing,
+    counted,
+    interruption,
+    out_of_time,
+    refuse_failures,
+    refuse_without_locks,
+)
 from dexsearch.jobs.plan import SearchPlan
 from dexsearch.jobs.replicates import Search, run_replicates
 from dexsearch.jobs.replication import Replication
@@ -15,7 +23,8 @@ from dexsearch.jobs.sync import sync_command
 from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.address import shown, why_silent
 from dexsearch.search.audit import Audit, audit
-from dexsearch.wording import duration, workspace_flag
+from dexsearch.search.signals import told_interruptions
+from dexsearch.wording import workspace_flag
 
 if TYPE_CHECKING:
     from dexsearch.data.store import Dataset
@@ -53,7 +62,7 @@ class TuneResult:
 
     def __str__(self) -> str:
         """Return the text for people."""
-        lines = [f"study {self.study}: {_counted(self.trials)}"]
+        lines = [f"study {self.study}: {counted(self.trials)}"]
         if self.best_value is not None:
             lines.append(f"best: trial {self.best_trial}, {self.objective} {self.best_value:.4f}")
         lines.append(str(self.audit))
@@ -94,6 +103,13 @@ def run_search(
         StudyBusy: if another process works on the study.
         EnvironmentFault: if nothing can be written to the storage, before anything is made.
     """
+    with told_interruptions(continuing(plan)):
+        return _run_search(plan, tell=tell, progress=progress, clock=clock)
+
+
+def _run_search(
+    plan: SearchPlan, *, tell: Tell, progress: ProgressBar, clock: Callable[[], float]
+) -> TuneResult:
     from dexsearch.search.storage import refuse_unusable_storage
 
     begun = clock()
@@ -107,13 +123,13 @@ def run_search(
 
     outcome = search(plan)
     if outcome.at_once:
-        raise _interruption(outcome)
+        raise interruption(plan, outcome)
     registered = _register(plan, outcome.record, dataset, tell)
     _bring_mlflow_up(plan, tell, in_haste=outcome.interrupted is not None)
     if outcome.interrupted is not None:
-        raise _interruption(outcome)
-    stopped = _out_of_time(plan, outcome, wanted=plan.space.trials)
-    _refuse_failures(outcome.record, stopped)
+        raise interruption(plan, outcome)
+    stopped = out_of_time(plan, outcome, wanted=plan.space.trials)
+    refuse_failures(outcome.record, stopped)
     result = _result(plan, outcome.record, registered, stopped)
     if plan.replicates == 0:
         return result
@@ -162,9 +178,9 @@ def _with_replicates(
     if not outcome.at_once:
         _bring_mlflow_up(plan, tell, in_haste=outcome.interrupted is not None)
     if outcome.interrupted is not None:
-        raise _interruption(outcome)
-    stopped = _out_of_time(plan, outcome, wanted=int(outcome.record.space["trials"]))
-    _refuse_failures(outcome.record, stopped)
+        raise interruption(plan, outcome)
+    stopped = out_of_time(plan, outcome, wanted=int(outcome.record.space["trials"]))
+    refuse_failures(outcome.record, stopped)
     return replace(result, replicates=replication, stopped=stopped)
 
 
@@ -189,6 +205,7 @@ def _register(
     from dexsearch.jobs.register import register_study
     from dexsearch.registry.store import keep_audit
 
+    refuse_without_locks(plan)
     if record.ranking():
         tell("registering the best complete trials, with pictures and baselines")
     versions = register_study(plan.workspace, record, dataset, n=plan.space.n_register, tell=tell)
@@ -235,47 +252,4 @@ def _result(
             f"dexsearch {'best' if registered else 'status'}{workspace_flag(plan.workspace)}",
             *promotions(plan.workspace, registered),
         ),
-    )
-
-
-def _counted(trials: Mapping[str, int]) -> str:
-    """Return how many trials are in each state; nothing runs any more when this is told."""
-    names = {state: "unfinished" if state == "running" else state for state in trials}
-    return ", ".join(f"{count} {names[state]}" for state, count in trials.items() if count)
-
-
-def _interruption(outcome: "StudyOutcome") -> Interrupted:
-    status = summarise(outcome.record)
-    counts = _counted(status.trials)
-    kind = Terminated if outcome.interrupted == Terminated.exit_code else Interrupted
-    return kind(
-        f"stopped by request; study {outcome.record.name}: {counts or 'no trial yet'}",
-        hint="the same command continues where it stopped",
-    )
-
-
-def _out_of_time(plan: SearchPlan, outcome: "StudyOutcome", *, wanted: int) -> str | None:
-    """Say that a search for `wanted` trials stopped because time was over, if that is so."""
-    if not outcome.out_of_time or plan.time_s is None:
-        return None
-    record = outcome.record
-    unfinished = len(record.in_state("running")) + max(0, wanted - len(record.trials))
-    nothing = "" if record.ranking() else ", nothing is complete yet"
-    return (
-        f"stopped after {duration(plan.time_s)} as asked: {unfinished} trials unfinished"
-        f"{nothing}; the same command continues"
-    )
-
-
-def _refuse_failures(record: StudyRecord, stopped: str | None) -> None:
-    """Raise SearchFailed if more failed than not, or if it ended with nothing complete."""
-    failed = record.in_state("failed")
-    n_complete = len(record.ranking())
-    if (n_complete or stopped) and 2 * len(failed) <= len(record.trials):
-        return
-    reason = f"; trial {failed[0].number}: {failed[0].reason}" if failed else ""
-    raise SearchFailed(
-        f"study {record.name!r} ended with {n_complete} complete, "
-        f"{len(record.in_state('pruned'))} pruned and {len(failed)} failed trials{reason}",
-        hint=f"the ledger has each reason: {record.folder / 'ledger.jsonl'}",
     )

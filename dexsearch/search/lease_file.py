@@ -17,7 +17,7 @@ import json
 import os
 import secrets
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,9 @@ class OwnClaim:
     claim: Claim
     path: Path
     descriptor: int
-    n_bytes: int = field(default=_MIN_BYTES)
+    n_bytes: int
+    follower: str
+    """The path of the claim that comes next."""
 
     def write(self, *, beat: int, settled: bool, released: bool = False) -> None:
         """Overwrite what changes; OSError if the file system does not take it."""
@@ -71,8 +73,8 @@ class OwnClaim:
         os.fsync(self.descriptor)
 
     def is_followed(self) -> bool:
-        """Return whether the next token was claimed; costs a look at a name, about 1 us."""
-        return os.access(self.path.with_name(f"{self.claim.token + 1}.json"), os.F_OK)
+        """Return whether the next token was claimed; costs a look at a name."""
+        return os.access(self.follower, os.F_OK)
 
     def close(self) -> None:
         """Close the file; it stays."""
@@ -136,7 +138,10 @@ def _create(path: Path, claim: Claim) -> OwnClaim | None:
         draft.unlink(missing_ok=True)
     if is_ours is None:  # no links on this file system
         is_ours = _written(path, content)
-    return OwnClaim(claim, path, os.open(path, os.O_RDWR), n_bytes) if is_ours else None
+    if not is_ours:
+        return None
+    follower = str(path.with_name(f"{claim.token + 1}.json"))
+    return OwnClaim(claim, path, os.open(path, os.O_RDWR), n_bytes, follower)
 
 
 def _written(path: Path, content: bytes) -> bool:

@@ -1,13 +1,24 @@
-"""Ctrl-C, SIGTERM and SIGUSR1: the first one stops a search tidily, the second one at once."""
+"""Ctrl-C, SIGTERM and SIGUSR1: the first one stops a search tidily, the second one at once.
+
+SIGUSR1 is what Slurm sends some minutes before the end, if it is asked to. While no trial runs
+there is nothing to end tidily, so the first one stops at once then.
+"""
 
 import os
+import shlex
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from dexsearch.errors import Interrupted, Terminated
+
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+_NOTHING_RUNS = b"\nstopping: no trial runs\n"
 _NOTICE = b"\nstopping: each running trial ends after its epoch; once more stops at once\n"
 
 
@@ -19,10 +30,14 @@ class StopOnSignals:
     ends the process then. Does nothing outside the main thread, where Python delivers no signals.
     """
 
-    def __init__(self, on_first: Callable[[], None]) -> None:
+    def __init__(
+        self, on_first: Callable[[], None], is_idle: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`is_idle` says that nothing runs which could end tidily: then the first one raises."""
         self.exit_code: int | None = None
         self.at_once = False
         self._on_first = on_first
+        self._is_idle = is_idle
         self._before: dict[signal.Signals, Any] = {}
 
     def install(self) -> None:
@@ -53,4 +68,54 @@ class StopOnSignals:
             raise KeyboardInterrupt
         self.exit_code = _EXIT_CODES[signal.Signals(number)]
         self._on_first()
-        os.write(2, _NOTICE)  # print() may be interrupted inside itself
+        is_idle = self._is_idle()
+        os.write(2, _NOTHING_RUNS if is_idle else _NOTICE)  # print() may be interrupted in itself
+        if is_idle:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def told_interruptions(hint: str) -> Iterator[None]:
+    """Let each of the signals end the block as an error that says how to go on.
+
+    Does nothing outside the main thread.
+
+    Args:
+        hint: what continues.
+
+    Raises:
+        Interrupted: after Ctrl-C.
+        Terminated: after SIGTERM or SIGUSR1.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt  # unlike an error of ours, no library takes it for its own
+
+    before = {number: signal.signal(number, end) for number in _EXIT_CODES}
+    try:
+        yield
+    except KeyboardInterrupt:
+        is_terminated = bool(received) and received[-1] != signal.SIGINT
+        kind = Terminated if is_terminated else Interrupted
+        raise kind("stopped at once; what was complete by then is kept", hint=hint) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def typed_command(arguments: Sequence[str] | None = None) -> str:
+    """Return the command that this process was started with, to be typed again.
+
+    Args:
+        arguments: as in `sys.argv`, which is the default.
+    """
+    program, *rest = sys.argv if arguments is None else arguments
+    path = Path(program)
+    is_module = path.name == "__main__.py"
+    words = [sys.executable, "-m", path.parent.name] if is_module else [path.name]
+    return shlex.join([*words, *rest])

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,10 +118,13 @@ def run_study(
                 [folder], None if is_uri(checkpoints) else Path(checkpoints)
             ).shortage,
         )
-        signals = StopOnSignals(driver.request_stop)
+        signals = StopOnSignals(driver.request_stop, is_idle=lambda: not driver.running)
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself
         driver.exit_code = lambda: signals.exit_code
-        driver.farewell = display.closed
+        farewell = ExitStack()
+        farewell.callback(lease.release)
+        farewell.callback(display.closed)
+        driver.farewell = farewell.close
         interrupted = False
         if driver.n_left:
             runner = backend or training_backend(request, folder, site)

@@ -4,10 +4,13 @@ import threading
 
 import pytest
 
-from dexsearch.search.signals import StopOnSignals
+from dexsearch.errors import DexSearchError, Interrupted
+from dexsearch.search.signals import StopOnSignals, told_interruptions, typed_command
+
+SIGNALS = [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)]
 
 
-@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)])
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_the_first_signal_asks_and_the_second_one_stops(
     number: str, code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,3 +44,46 @@ def test_another_thread_leaves_signals_alone() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_while_nothing_runs_the_first_signal_stops_and_is_no_impatience(
+    number: str, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[bool] = []
+    with StopOnSignals(lambda: asked.append(True), is_idle=lambda: True) as signals:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.Signals[number])
+        assert (asked, signals.exit_code, signals.at_once) == ([True], code, False)
+    assert "no trial runs" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_outside_the_trials_each_signal_ends_with_its_code_and_the_command(
+    number: str, code: int
+) -> None:
+    before = [signal.getsignal(signal.Signals[name]) for name, _ in SIGNALS]
+    with pytest.raises(DexSearchError) as ended, told_interruptions("type this"):
+        os.kill(os.getpid(), signal.Signals[number])
+    assert (ended.value.exit_code, ended.value.hint) == (code, "type this")
+    assert [signal.getsignal(signal.Signals[name]) for name, _ in SIGNALS] == before
+
+
+def test_signals_of_the_trials_are_not_those_around_them() -> None:
+    """Once the trials have ended, a second Ctrl-C ends what comes after them."""
+
+    def search_and_register() -> None:
+        with StopOnSignals(lambda: None) as signals:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.exit_code == 143
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted), told_interruptions("type this"):
+        search_and_register()
+
+
+def test_the_command_to_type_is_the_one_that_was_typed() -> None:
+    typed = ["/env/bin/dexsearch", "tune", "--space", "my space.yaml", "--trials", "9"]
+    assert typed_command(typed) == "dexsearch tune --space 'my space.yaml' --trials 9"
+    module = typed_command(["/env/lib/dexsearch/__main__.py", "tune"])
+    assert module.endswith(" -m dexsearch tune")
