@@ -120,8 +120,8 @@ def locked(clusters: Clusters) -> LabCluster:
 
 @pytest.fixture
 def fresh(clusters: Clusters) -> LabCluster:
-    """Three nodes for one case, which may kill them."""
-    return clusters.of_kind(FRESH)
+    """Four nodes for one case, which may kill them; two trials leave one of them idle."""
+    return clusters.of_kind(FRESH, 4)
 
 
 @pytest.fixture

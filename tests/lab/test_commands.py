@@ -15,7 +15,7 @@ BUSY, INTERRUPTED, TERMINATED = 6, 130, 143
 AN_HOUR_S = 3600
 
 
-def continues(search: Search, row: Row, trials: int = 4) -> None:
+def continues(search: Search, row: Row, trials: int = 3) -> None:
     """Run the same command again to the end and check the law."""
     search.start().ended_well()
     whole = assert_whole(search.study, trials, states=("complete",))
@@ -37,7 +37,7 @@ def stopped(search: Search, driver: Driver, code: int, row: Row, since: float) -
 
 
 def test_ctrl_c_once(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     driver = search.start()
     search.wait_for_epochs(10, driver)
     driver.signal(signal.SIGINT)
@@ -46,7 +46,7 @@ def test_ctrl_c_once(steady: LabCluster, new_search: NewSearch, row: Row) -> Non
 
 
 def test_ctrl_c_twice(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     driver = search.start()
     search.wait_for_epochs(10, driver)
     driver.signal(signal.SIGINT)
@@ -57,7 +57,7 @@ def test_ctrl_c_twice(steady: LabCluster, new_search: NewSearch, row: Row) -> No
 
 
 def test_sigterm(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     driver = search.start()
     search.wait_for_epochs(10, driver)
     driver.signal(signal.SIGTERM)
@@ -66,7 +66,7 @@ def test_sigterm(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
 
 
 def test_duplicate_start(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     driver = search.start()
     search.wait_for_epochs(10, driver)
     search.before = steady.hosts.inside(3)
@@ -76,11 +76,11 @@ def test_duplicate_start(steady: LabCluster, new_search: NewSearch, row: Row) ->
     assert re.search(rf"\b{driver.process.pid}\b", told), told
     row.saw(f"exit {BUSY}, naming process and host that hold it; the first one went on")
     driver.ended_well()
-    row.lost_twice = assert_whole(search.study, 4, states=("complete",)).told
+    row.lost_twice = assert_whole(search.study, 3, states=("complete",)).told
 
 
 def test_clock_off(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     inside = list(search.before)
     search.before = [*inside, "faketime", "-f", f"+{AN_HOUR_S}s"]
     driver = search.start()

@@ -23,7 +23,7 @@ def fill(folder: Path) -> Path:
 
 
 def test_disk_full(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=6)
+    search = new_search(steady, trials=4)
     driver = search.start("--storage", str(steady.disk / "full"))
     search.wait_for_epochs(20, driver)
     filler = fill(steady.disk)
@@ -37,14 +37,14 @@ def test_disk_full(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
     finally:
         filler.unlink()
     driver.ended_well()
-    whole = assert_whole(search.study, 6, states=("complete",))
+    whole = assert_whole(search.study, 4, states=("complete",))
     row.lost_twice = whole.told
     row.saw(f"once it was freed, the search went on by itself: {whole.states}")
 
 
 def test_storage_not_shared(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=4)
-    steady.start(4, setup=f"mount -t tmpfs none {steady.shared}")
+    search = new_search(steady, trials=3)
+    steady.start(4, setup=f"mount -t tmpfs none {steady.shared} &&")
     steady.wait(4)
     try:
         driver = search.start("--storage", str(steady.shared / "s"))
@@ -56,4 +56,4 @@ def test_storage_not_shared(steady: LabCluster, new_search: NewSearch, row: Row)
     assert not any(event["event"] == "trial_started" for event in search.events)
     row.saw(f"refused before any trial, {driver.told_error}")
     search.start("--storage", str(steady.shared / "s")).ended_well()
-    row.lost_twice = assert_whole(search.study, 4, states=("complete",)).told
+    row.lost_twice = assert_whole(search.study, 3, states=("complete",)).told

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.lab
 SHOWN = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 
-def assert_shown(server: TrackingServer, search: Search, row: Row, *, trials: int = 4) -> None:
+def assert_shown(server: TrackingServer, search: Search, row: Row, *, trials: int = 3) -> None:
     """Check the law of the ledger, and that MLflow says the same."""
     whole = assert_whole(search.study, trials, states=("complete",))
     row.lost_twice = whole.told
@@ -26,7 +26,7 @@ def assert_shown(server: TrackingServer, search: Search, row: Row, *, trials: in
 def test_mlflow_down_at_start(
     steady: LabCluster, new_search: NewSearch, row: Row, tmp_path: Path
 ) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     with tracking_server(steady.hosts.bridge_address, tmp_path / "served") as server:
         driver = search.start("--tracking-uri", server.url)
         search.wait_for_epochs(10, driver)
@@ -40,7 +40,7 @@ def test_mlflow_down_at_start(
 def test_mlflow_down_in_the_middle(
     steady: LabCluster, new_search: NewSearch, row: Row, tmp_path: Path
 ) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     with tracking_server(steady.hosts.bridge_address, tmp_path / "served") as server:
         server.start()
         driver = search.start("--tracking-uri", server.url)
@@ -56,7 +56,7 @@ def test_mlflow_down_in_the_middle(
 def test_mlflow_down_at_the_end(
     steady: LabCluster, new_search: NewSearch, row: Row, tmp_path: Path
 ) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     with tracking_server(steady.hosts.bridge_address, tmp_path / "served") as server:
         server.start()
         driver = search.start("--tracking-uri", server.url)
@@ -74,7 +74,7 @@ def test_mlflow_down_at_the_end(
 def test_postgresql_restarted(
     steady: LabCluster, new_search: NewSearch, row: Row, tmp_path: Path
 ) -> None:
-    search = new_search(steady, trials=4)
+    search = new_search(steady, trials=3)
     with restartable_postgresql() as database:
         flags = ("--postgresql", database.uri)
         host = steady.hosts.bridge_address

@@ -21,7 +21,7 @@ MIB = 2**20
 
 def test_nan(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
     search = new_search(
-        steady, trials=4, epochs=30,
+        steady, trials=3, epochs=30,
         enqueue=[{"optimizer.learning_rate": 1.0, "generator.depth": 4}],
         search={"generator.depth": {"int": [1, 4]},
                 "optimizer.learning_rate": {"float": [1e-4, 1], "log": True}},
@@ -30,7 +30,7 @@ def test_nan(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
                "discriminator.norm": "none", "batch_size": 4},
     )  # fmt: skip
     search.start().ended_well()
-    whole = assert_whole(search.study, 4)
+    whole = assert_whole(search.study, 3)
     trial = whole.record.trials[0]
     assert (trial.state, trial.kind) == ("failed", "numeric"), (trial.state, trial.reason)
     row.lost_twice = whole.told
@@ -41,8 +41,8 @@ def test_out_of_memory(steady: LabCluster, new_search: NewSearch, row: Row) -> N
     """Only the process of one large trial meets a limit; those after it have new processes."""
     small = {"generator.width": 8, "generator.depth": 1}
     search = new_search(
-        steady, trials=7, epochs=30,
-        enqueue=[small, small, small, {"generator.width": 256, "generator.depth": 4}],
+        steady, trials=4, epochs=30,
+        enqueue=[small, small, {"generator.width": 256, "generator.depth": 4}],
         search={"generator.depth": {"int": [1, 4]}, "generator.width": {"choice": [8, 256]}},
         fixed={"loss.adversarial": "none", "batch_size": 4},
         limits={"parameters": 10**9},
@@ -56,17 +56,17 @@ def test_out_of_memory(steady: LabCluster, new_search: NewSearch, row: Row) -> N
             )
             resource.prlimit(pid, resource.RLIMIT_AS, (size + 300 * MIB, resource.RLIM_INFINITY))
     driver.wait()
-    trial = assert_whole(search.study, 7).record.trials[3]
+    trial = assert_whole(search.study, 4).record.trials[2]
     assert (trial.state, trial.kind) == ("failed", "memory"), (trial.state, trial.reason)
-    row.saw(f"trial 3: {trial.reason}")
+    row.saw(f"trial 2: {trial.reason}")
 
 
 def test_hung_trial(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
     limit_s = 15.0
-    search = new_search(steady, resources={"cpus": 1, "gpus": 0, "hang_s": limit_s})
+    search = new_search(steady, trials=3, resources={"cpus": 1, "gpus": 0, "hang_s": limit_s})
     driver = search.start()
     search.wait_for_epochs(20, driver)
-    (pid, *_) = steady.trial_processes(2)
+    (pid, *_) = steady.trial_processes(steady.trainers[0])
     os.kill(pid, signal.SIGSTOP)
     since = time.time()
     try:
@@ -74,7 +74,7 @@ def test_hung_trial(steady: LabCluster, new_search: NewSearch, row: Row) -> None
     finally:
         if Path(f"/proc/{pid}").exists():
             os.kill(pid, signal.SIGKILL)
-    whole = assert_whole(search.study, 6, states=("complete",))
+    whole = assert_whole(search.study, 3, states=("complete",))
     row.lost_twice = whole.told
     row.recovery = str(recovery(search.study, since))
     reasons = {str(event["reason"]) for event in continued_since(search.study, since)}
@@ -120,22 +120,22 @@ def bad_checkpoints(
         row.saw(f"trial {trial.name}: epoch {int(newest.name)} spoilt")
     again = search.start()
     again.ended_well()
-    whole = assert_whole(search.study, 3, states=("complete",))
+    whole = assert_whole(search.study, 2, states=("complete",))
     row.lost_twice = whole.told
     row.saw(f"went on from the older one; {whole.states}")
     row.saw("said so" if "passed over" in again.stderr else "did not say so")
 
 
 def test_checkpoint_corrupted(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    bad_checkpoints(new_search(steady, trials=3, epochs=400), steady, row, flip)
+    bad_checkpoints(new_search(steady, trials=2, epochs=300), steady, row, flip)
 
 
 def test_checkpoint_truncated(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    bad_checkpoints(new_search(steady, trials=3, epochs=400), steady, row, halve)
+    bad_checkpoints(new_search(steady, trials=2, epochs=300), steady, row, halve)
 
 
 def test_databases_deleted(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=5)
+    search = new_search(steady, trials=4)
     driver = search.start()
     search.wait_for_epochs(20, driver)
     shutil.rmtree(search.study / "tune")
@@ -147,7 +147,7 @@ def test_databases_deleted(steady: LabCluster, new_search: NewSearch, row: Row) 
     for database in (search.study / "study.db", search.workspace / "mlflow.db"):
         database.unlink(missing_ok=True)
     search.start().ended_well()
-    whole = assert_whole(search.study, 5, states=("complete",))
+    whole = assert_whole(search.study, 4, states=("complete",))
     assert (search.workspace / "mlflow.db").exists()
     row.lost_twice = whole.told
     row.saw(f"study.db and mlflow.db were built again from the ledger; {whole.states}")

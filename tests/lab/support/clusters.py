@@ -67,12 +67,12 @@ class LabCluster:
             self.start(host)
         self.wait(1, *others)
 
-    def start(self, host: int, *, setup: str = ":", gpus: int = 0, **more: str) -> None:
-        """Start a node with one processor and return at once.
+    def start(self, host: int, *, setup: str = "", gpus: int = 0, **more: str) -> None:
+        """Start a node and return at once; it has one processor, the head has none for trials.
 
         Args:
             host: its number.
-            setup: what a shell does before, in the mount namespace of the node.
+            setup: what a shell does before, in the mount namespace of the node; ends in `&&`.
             gpus: how many it says it has.
             more: goes into its environment.
         """
@@ -82,9 +82,10 @@ class LabCluster:
         if host != 1:
             role = [f"--address={self.address}"]
         command = [
-            *self.hosts.inside(host), *_ISOLATED, "sh", "-c", f'{setup} && exec "$@"', "sh",
+            *self.hosts.inside(host), *_ISOLATED,
+            "sh", "-c", f'{_umask(host)} {setup} exec "$@"', "sh",
             _RAY, "start", *role, "--block",
-            f"--node-ip-address={self.hosts.address(host)}", "--num-cpus=1",
+            f"--node-ip-address={self.hosts.address(host)}", f"--num-cpus={int(host != 1)}",
             f"--num-gpus={gpus}", "--object-store-memory=100000000", f"--temp-dir={scratch}",
             "--disable-usage-stats",
         ]  # fmt: skip
@@ -126,6 +127,11 @@ class LabCluster:
         nodes = GcsClient(address=self.address).get_all_node_info(timeout=10)
         return sum(node.state == 0 for node in nodes.values())
 
+    @property
+    def trainers(self) -> list[int]:
+        """The hosts that hold a trial."""
+        return [host for host in self._nodes if self.trial_processes(host)]
+
     def trial_processes(self, host: int) -> list[int]:
         """Return the processes of a host that hold a trial."""
         running = self.hosts.processes(host)
@@ -140,6 +146,18 @@ class LabCluster:
         return self._folder.with_name(f"{self._folder.name}-host{host}.txt")
 
 
+_UMASKS = {3: "027", 4: "077"}
+
+
+def mode_of_files(host: int) -> int:
+    """Return the mode of the files that a node writes: each has its own, so it shows who did."""
+    return 0o666 & ~int(_UMASKS.get(host, "022"), 8)
+
+
+def _umask(host: int) -> str:
+    return f"umask {_UMASKS.get(host, '022')} &&"
+
+
 def _program(pid: int) -> str:
     try:
         return os.readlink(f"/proc/{pid}/exe")
@@ -151,7 +169,7 @@ def _program(pid: int) -> str:
 def lab_cluster(
     n: int = 3, *, health: Mapping[str, str] = HEALTH, **environment: str
 ) -> Iterator[LabCluster]:
-    """Run a cluster of `n` nodes with one processor each, and a spare host.
+    """Run a cluster of a head and `n - 1` nodes that train, and a spare host.
 
     `health` is the environment of the head alone, `environment` that of every node.
     """

@@ -140,7 +140,7 @@ FAULTS = (
     Fault(
         "nodes_join_and_leave",
         "nodes join and leave",
-        "a fourth node joins in mid-search, then the second one is killed",
+        "a fifth node joins in mid-search, then another one is killed",
     ),
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}

@@ -93,14 +93,14 @@ class Recovery:
 
     trials: tuple[int, ...]
     noticed_s: float
-    """Until the first trial was handed out again."""
+    """Until the ledger has that a trial begins again."""
     training_s: float | None
     """Until its new process had claimed its folder, the last step before training."""
     new_epoch_s: float | None
     """Until the first epoch that the ledger had not."""
 
     def __str__(self) -> str:
-        parts = [f"handed out again after {self.noticed_s:.1f} s"]
+        parts = [f"noticed after {self.noticed_s:.1f} s"]
         if self.training_s is not None:
             parts.append(f"training after {self.training_s:.1f} s")
         if self.new_epoch_s is not None:

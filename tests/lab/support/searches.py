@@ -22,7 +22,7 @@ NAME = "lab"
 SPACE: dict[str, Any] = {
     "task": "joint",
     "trials": 6,
-    "epochs": 100,
+    "epochs": 60,
     "register": 0,
     "pruner": {"kind": "none", "min_epochs": 3},
     "sampler": {"kind": "qmc", "seed": 0},
