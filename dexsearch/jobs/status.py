@@ -21,6 +21,7 @@ from dexsearch.ledger.study import (
 )
 from dexsearch.locking import is_locked
 from dexsearch.search.audit import Audit, audit
+from dexsearch.search.lease_holder import Holder, holder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class StudyStatus:
     audit: Audit
     live: bool = True
     """Whether a process works on the study."""
+    holder: Holder | None = None
+    """Who began it last, unless that process has given the study back."""
     replicates: "StudyStatus | None" = None
     """The study that trains the best of this one again with new seeds, where there is one."""
 
@@ -68,6 +71,7 @@ class StudyStatus:
         return {
             **{name: getattr(self, name) for name in names},
             "live": self.live,
+            "holder": self.holder.as_json() if self.holder else None,
             "trials": dict(self.trials),
             "epochs_done": self.epochs_done,
             "hours": self.hours,
@@ -90,7 +94,7 @@ class StudyStatus:
             f"epochs trained: {self.epochs_done} in {_duration(self.hours)} of trials",
             *(f"{self._unfinished}: {trial}" for trial in self.running),
             *self._told_left(),
-            *(["no process works on it; the same command continues it"] if self._waits else []),
+            *self._told_holder(),
             str(self.audit),
             *([f"replicates: {self.replicates._counted}"] if self.replicates else []),
         ]
@@ -108,9 +112,15 @@ class StudyStatus:
         )
         return f"{sum(self.trials.values())} of {self.wanted} trials, {counts}"
 
-    @property
-    def _waits(self) -> bool:
-        return not self.live and self.left.epochs > 0
+    def _told_holder(self) -> list[str]:
+        """Return the line about who works on it, or how somebody may."""
+        if self.live:
+            return [f"held by {self.holder}"] if self.holder else []
+        if self.left.epochs == 0:
+            return []
+        if self.holder is not None and self.holder.may_come_back:
+            return [f"held by {self.holder}; the same command with --takeover continues it"]
+        return ["no process works on it; the same command continues it"]
 
     def _told_left(self) -> list[str]:
         """Return the line about what is left, if anything is."""
@@ -139,8 +149,9 @@ def study_status(workspace: Path, study: str | None) -> StudyStatus:
 
 
 def _status_of(folder: Path) -> StudyStatus:
-    live = is_locked(lock_of(folder / LEDGER_NAME))
-    return replace(summarise(read_study(folder)), live=live)
+    holder = holder_of(folder)
+    live = is_locked(lock_of(folder / LEDGER_NAME)) if holder is None else holder.is_live
+    return replace(summarise(read_study(folder)), live=live, holder=holder)
 
 
 def summarise(record: StudyRecord) -> StudyStatus:

@@ -1,6 +1,7 @@
 """What `status` tells of ledgers whose counts and times are known."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from dexsearch.jobs.status import study_status, summarise
 from dexsearch.jobs.time_left import most_at_once, time_left
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, study_from_events
+from dexsearch.search.lease import study_lease
+from dexsearch.search.process_identity import ProcessIdentity
 
 Event = dict[str, object]
 SPACE = {
@@ -160,3 +163,25 @@ def test_a_study_that_nobody_writes_is_told_as_interrupted(tmp_path: Path) -> No
     assert "0 failed, 2 interrupted" in str(stopped)
     assert "interrupted: trial 2: epoch 6 of 10" in str(stopped)
     assert "no process works on it; the same command continues it" in str(stopped)
+
+
+def test_a_study_tells_who_holds_it_and_a_suspended_one_how_to_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "studies" / "ribs"
+    with (
+        study_lease(folder, takeover=False, tell=lambda text: None),
+        EventLog(folder / LEDGER_NAME) as log,
+    ):
+        for event in study_events(*HALF_DONE):
+            log.append(event)
+        status = study_status(tmp_path, "ribs")
+        assert f"(process {os.getpid()}, since" in str(status)
+        assert status.as_json()["holder"]["pid"] == os.getpid()
+        monkeypatch.setattr(ProcessIdentity, "life", lambda process: "suspended")
+        told = str(study_status(tmp_path, "ribs"))
+        assert "is suspended; the same command with --takeover continues it" in told
+        monkeypatch.setattr(ProcessIdentity, "life", lambda process: "dead")
+        told = str(study_status(tmp_path, "ribs"))
+        assert "no process works on it; the same command continues it" in told
+    assert study_status(tmp_path, "ribs").as_json()["holder"] is None

@@ -5,12 +5,8 @@ import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,48 +14,14 @@ from typing import Any
 import lease_processes
 import pytest
 from lease_processes import QUICK
+from leases import ELSEWHERE, claimed_by, running, silent, wait_until
 
 from dexsearch.errors import EnvironmentFault, StudyBusy
 from dexsearch.ledger.log import EventLog, read_events
 from dexsearch.search import lease_file
 from dexsearch.search.lease import is_held, study_lease
-from dexsearch.search.lease_file import Claim, new_claim, newest_claim, try_to_claim
-from dexsearch.search.process_identity import ProcessIdentity, this_process
-
-PROGRAM = [sys.executable, lease_processes.__file__]
-ELSEWHERE = ProcessIdentity("node7", "another boot", 4242, 1)
-
-
-def silent(text: str) -> None:
-    """Tell nobody."""
-
-
-def claimed_by(folder: Path, process: ProcessIdentity, token: int = 1) -> Claim:
-    claim = replace(new_claim(token), process=process)
-    own = try_to_claim(folder, claim)
-    assert own is not None
-    own.close()
-    return claim
-
-
-@contextmanager
-def running(command: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [*PROGRAM, command, str(folder)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited for a minute"
-        time.sleep(0.01)
+from dexsearch.search.lease_file import new_claim, newest_claim, try_to_claim
+from dexsearch.search.process_identity import this_process
 
 
 def test_a_lease_tells_who_holds_it_and_is_given_back_at_the_end(tmp_path: Path) -> None:
