@@ -5,9 +5,39 @@ the places are corrected in the file itself. A server or a database of somebody 
 touched this way; there the files lie among the run's artifacts, wherever the workspace goes.
 """
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+from dexsearch.durable import flush_folder, partial_beside, remove_orphans
+
+
+def make_database(database: Path, artifacts: str) -> None:
+    """Make MLflow's tables where there is no database yet; MLflow has to be importable.
+
+    MLflow makes them by some fifty migrations. A process that is ended among them leaves a file
+    that no later one can open, so they are made in a folder beside it, and the whole file is moved
+    to its place.
+
+    Args:
+        database: the file; nothing happens if it is there.
+        artifacts: URI of the artifacts' folder.
+    """
+    if database.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  (slow)
+
+    remove_orphans(database.parent, database.name)
+    partial = partial_beside(database)
+    try:
+        partial.mkdir()
+        uri = f"sqlite:///{partial / database.name}"
+        SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+        (partial / database.name).rename(database)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    flush_folder(database.parent)
 
 
 def remedy(reason: str) -> str:

@@ -29,7 +29,7 @@ from dexsearch.registry.address import (
     tracking_uri,
     why_silent,
 )
-from dexsearch.registry.own_database import follow_move, remedy
+from dexsearch.registry.own_database import follow_move, make_database, remedy
 
 __all__ = ["SAFE_ENVIRONMENT", "TrackingStore", "open_tracking", "tracking_uri"]
 
@@ -137,6 +137,7 @@ def _connect(workspace: Path, uri: str | None, tell: Callable[[str], None]) -> T
     database = (workspace / DATABASE).absolute() if is_own(workspace, uri) else None
     artifacts = (workspace / ARTIFACTS).absolute()
     if database is not None:
+        make_database(database, artifacts.as_uri())
         follow_move(database, artifacts.as_uri(), EXPERIMENT)
     elif uri is not None:
         _refuse_silent(workspace, uri)

@@ -1,11 +1,16 @@
 """What is advised for a database that cannot be used fits what SQLite says of it."""
 
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dexsearch.durable import file_sha256
 from dexsearch.registry.own_database import follow_move, remedy
 
 
@@ -44,3 +49,31 @@ def test_a_database_is_to_be_deleted_only_where_that_helps(
 )
 def test_a_file_that_cannot_be_written_is_not_to_be_deleted(reason: str) -> None:
     assert "delete" not in remedy(reason)
+
+
+SYNC = (
+    "import sys; from pathlib import Path; from dexsearch.registry.tracking import open_tracking\n"
+    "with open_tracking(Path(sys.argv[1])) as store: print(store.experiment_id)"
+)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_makes_the_tables_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", SYNC, str(tmp_path)]
+    with subprocess.Popen(command) as maker:
+        while not any(path.stat().st_size for path in tmp_path.glob("mlflow.db.partial-*/*")):
+            assert maker.poll() is None
+            time.sleep(0.001)
+        maker.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "mlflow.db").exists()
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert sorted(path.name for path in tmp_path.glob("mlflow.db*")) == [
+        "mlflow.db",
+        "mlflow.db.lock",
+    ]
+    before = file_sha256(tmp_path / "mlflow.db")
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert file_sha256(tmp_path / "mlflow.db") == before
