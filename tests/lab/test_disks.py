@@ -1,5 +1,6 @@
 """Disks that are full, or not the same one everywhere."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -16,9 +17,11 @@ ENVIRONMENT_FAULT = 4
 def fill(folder: Path) -> Path:
     """Take all space that is left; return the file to delete."""
     filler = folder / "filler"
-    found = os.statvfs(folder)
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize)
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        os.posix_fallocate(file.fileno(), 0, os.statvfs(folder).f_bavail * 4096 - 2**22)
+        file.seek(0, os.SEEK_END)
+        while file.write(bytes(4096)):
+            pass
     return filler
 
 

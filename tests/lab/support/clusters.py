@@ -235,5 +235,5 @@ def wait_until(
         if (ended and not is_so()) or time.monotonic() > deadline:
             what = "its process has ended" if ended else f"not so after {timeout_s:g} s"
             raise AssertionError(f"{what}: {why()}")
-        time.sleep(0.05)
+        time.sleep(0.2)
     return time.time()

@@ -44,7 +44,7 @@ class TrackingServer:
                 command, env=plain_environment(self._folder), stdout=log, stderr=log,
                 start_new_session=True, stdin=subprocess.DEVNULL,
             )  # fmt: skip
-        wait_until(self._answers, 120, alive=self._process, why=lambda: told.read_text()[-2000:])
+        wait_until(self._answers, 300, alive=self._process, why=lambda: told.read_text()[-2000:])
 
     def kill(self) -> None:
         """Kill it and everything it started."""
