@@ -92,3 +92,12 @@ def test_without_slurm_it_says_what_to_type(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 4
     assert "sbatch" in done.stderr
+
+
+@needs_programs
+def test_a_head_that_does_not_come_up_is_started_again(tmp_path: Path) -> None:
+    slurm = PretendedSlurm(tmp_path)
+    process = slurm.start("exit 0", script=SCRIPT, n_failing_starts=2)
+    told = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 0, told
+    assert "start 2 of 5" in told

@@ -16,6 +16,7 @@ _SCANCEL = 'echo "$*" >>"$LAB/cancelled"; kill $(cat "$LAB"/node_*) 2>/dev/null'
 _RAY = """\
 if [[ $1 == status ]]; then printf " 1 %s\\n" $(basename --multiple "$LAB"/node_*); exit; fi
 echo "$*" >>"$LAB/started"
+(($(wc -l <"$LAB/started") > FAILING)) || exit 1
 env | grep ^RAY >>"$LAB/environment"
 stat --format=%a "$RAY_AUTH_TOKEN_PATH" "$(dirname "$RAY_AUTH_TOKEN_PATH")" >>"$LAB/rights"
 port=0
@@ -38,13 +39,20 @@ class PretendedSlurm:
         self.bin.mkdir()
 
     def start(
-        self, driver: str, *arguments: str, script: Path, restarts: int = 0
+        self,
+        driver: str,
+        *arguments: str,
+        script: Path,
+        restarts: int = 0,
+        n_failing_starts: int = 0,
     ) -> subprocess.Popen[str]:
         """Start the batch script as Slurm would, with `driver` for `dexsearch` (bash)."""
         self._write("srun", _SRUN)
         self._write("scontrol", _SCONTROL)
         self._write("scancel", _SCANCEL)
-        self._write("ray", _RAY.replace("PYTHON", sys.executable))
+        self._write(
+            "ray", _RAY.replace("PYTHON", sys.executable).replace("FAILING", str(n_failing_starts))
+        )
         self._write("dexsearch", _DEXSEARCH + driver)
         environment = {
             "PATH": f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin",
