@@ -43,13 +43,18 @@ class ClusterSearch:
         folder.parent.mkdir(parents=True, exist_ok=True)
         request = folder.with_suffix(".json")
         request.write_text(json.dumps(asdict(self)))
-        environment = ray_environment(folder.parent / "home", self.epoch_s)
+        environment = dict(ray_environment(folder.parent / "home", self.epoch_s))
         paths = [SUPPORT, Path(dexsearch.__file__).parents[1]]
+        environment |= {"PYTHONPATH": ":".join(map(str, paths)), "RAY_AUTH_MODE": "disabled"}
         return subprocess.Popen(
             [sys.executable, str(SUPPORT / "drive_cluster.py"), str(request)],
-            env={**environment, "PYTHONPATH": ":".join(map(str, paths)), "RAY_AUTH_MODE": "disabled"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            env=environment,
+            cwd=folder.parent,  # Ray lets workers import from there
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def run(self) -> dict[str, Any]:
         """Run the search to its end; return what its driver says."""
