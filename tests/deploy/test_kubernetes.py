@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,11 @@ from tests.deploy.support.files import (
     manifests,
     pod_specs,
     ray_cluster,
+    why_no_kustomize,
 )
 
 KUBERNETES = "1.33"
+WHY_NOT = why_no_kustomize()
 SECRET_FIELDS = ("TOKEN", "PASSWORD", "SECRET")
 
 
@@ -30,8 +31,8 @@ def documents(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     folder = request.param
     if folder not in OVERLAYS:
         return manifests(folder)
-    if shutil.which("kubectl") is None:
-        pytest.skip("needs kubectl")
+    if WHY_NOT:
+        pytest.skip(WHY_NOT)
     return kustomized(f"overlays/{folder}")
 
 
@@ -130,7 +131,7 @@ def test_the_job_can_be_repeated_and_is_the_cluster_that_stands() -> None:
     assert own == other
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("kind", ["cluster", "job"])
 def test_the_gpu_overlay_gives_workers_a_gpu_and_every_node_the_cuda_image(kind: str) -> None:
     documents = kustomized(f"overlays/{kind}-gpu")

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,16 @@ def environment_of(name: str) -> dict[str, str]:
     """Return the environment that a systemd unit sets."""
     pairs = [pair for line in unit(name).get("Environment", []) for pair in line.split()]
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def why_no_kustomize() -> str | None:
+    """Return why overlays cannot be built here; None if they can. Components need version 4."""
+    if shutil.which("kubectl") is None:
+        return "needs kubectl"
+    command = ["kubectl", "version", "--client"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    found = re.search(r"Kustomize Version: v(\d+)", told)
+    return None if found and int(found[1]) >= 4 else "needs kubectl 1.24 or later"
 
 
 def kustomized(folder: str) -> list[dict[str, Any]]:
