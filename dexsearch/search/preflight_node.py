@@ -81,9 +81,9 @@ def look(question: Question) -> Answer:
 def code_hash() -> str | None:
     """Return the sha256 over the files of the dexsearch that Python finds; it is not imported."""
     found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    if found is None or found.origin is None:  # an empty folder of that name is no package
         return None
-    root = Path(next(iter(found.submodule_search_locations)))
+    root = Path(found.origin).parent
     total = hashlib.sha256()
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(set(folders) - _NOT_CODE)

@@ -37,7 +37,7 @@ def environment(nodes: Nodes, **secrets: str) -> dict[str, str]:
 def python(nodes: Nodes, code: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code, nodes.address, *arguments], env=nodes.environment(),
-        cwd=nodes.scratch, capture_output=True, text=True, timeout=60, check=False,
+        cwd=nodes.scratch, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -105,7 +105,7 @@ def test_worker_nodes_without_the_right_token_do_not_get_in(locked: Nodes) -> No
         for name, secrets in (("no", NONE), ("wrong", WRONG))
     ]  # fmt: skip
     for stranger in strangers:
-        told, _ = stranger.communicate(timeout=60)
+        told, _ = stranger.communicate(timeout=120)
         assert stranger.returncode != 0
         assert "InvalidAuthToken" in told
     assert n_nodes(locked) == 1
@@ -126,7 +126,7 @@ def test_jobs_without_the_right_token_are_refused() -> None:
                 [RAY, "job", "submit", f"--address=http://127.0.0.1:{nodes.dashboard_port}",
                  "--", "echo", "from the job"],
                 env=environment(nodes, **secrets), cwd=nodes.scratch,
-                capture_output=True, text=True, timeout=60, check=False,
+                capture_output=True, text=True, timeout=120, check=False,
             )  # fmt: skip
             told = done.stdout + done.stderr
             assert (done.returncode == 0) == is_taken, told

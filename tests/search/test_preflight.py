@@ -1,5 +1,6 @@
 """Laws of judging what nodes answer before a search."""
 
+import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -226,11 +227,13 @@ def test_the_hash_of_the_sources_sees_every_change_and_no_bytecode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "package_of_a_node"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
     monkeypatch.setattr(preflight_node, "PACKAGE", package.name)
     assert preflight_node.code_hash() is None
+    (package / "search_spaces").mkdir(parents=True)
     monkeypatch.syspath_prepend(tmp_path)
+    assert preflight_node.code_hash() is None
+    (package / "__init__.py").write_text("")
+    importlib.invalidate_caches()
     hashes = [preflight_node.code_hash()]
     for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("table.csv", "1")):
         (package / name).write_text(text)

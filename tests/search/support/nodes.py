@@ -76,7 +76,7 @@ class Nodes:
 
     def wait_for(self, *processes: subprocess.Popen[str]) -> None:
         for process in processes:
-            told, _ = process.communicate(timeout=60)
+            told, _ = process.communicate(timeout=120)
             assert process.returncode == 0, told
 
     def end(self) -> None:
