@@ -1,5 +1,10 @@
 """A search on a cluster whose nodes come and go, and which does not see the dataset."""
 
+import contextlib
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +12,8 @@ from clusters import ClusterSearch
 from searching import SPACE, check_study
 
 from dexsearch.data.store import Dataset
-from dexsearch.ledger.study import StudyRecord
+from dexsearch.ledger.log import read_events
+from dexsearch.ledger.study import StudyRecord, read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -21,6 +27,42 @@ def values_by_node(record: StudyRecord, key: str) -> dict[str, set[str]]:
         for epoch in trial.epochs.values():
             found.setdefault(epoch["node"], set()).add(str(epoch[key]))
     return found
+
+
+def n_epochs(folder: Path) -> int:
+    events = read_events(folder / "ledger.jsonl")
+    return sum(event["event"] == "epoch" for event in events)
+
+
+def wait_for_epochs(process: subprocess.Popen[str], folder: Path, n: int) -> None:
+    deadline = time.monotonic() + 240
+    while not (folder / "ledger.jsonl").exists() or n_epochs(folder) < n:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the search does not get going"
+        time.sleep(0.05)
+
+
+def end_with_all_nodes(process: subprocess.Popen[str]) -> None:
+    """Kill a driver and every process of Ray that names the scratch folder of its cluster."""
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while found := [pid for pid in map(int, all_pids()) if f"dexray-{process.pid}-" in told(pid)]:
+        assert time.monotonic() < deadline, [told(pid) for pid in found]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def all_pids() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdigit()]
+
+
+def told(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
 
 
 def test_a_node_that_joins_takes_trials_and_one_that_is_lost_costs_none(
@@ -53,3 +95,32 @@ def test_a_node_that_joins_takes_trials_and_one_that_is_lost_costs_none(
     assert all("plasma" in place for found in places.values() for place in found)
     digests = values_by_node(record, "digest")
     assert set.union(*digests.values()) == {exposed_cohort.manifest.digest}
+
+
+def test_the_same_command_on_a_new_cluster_is_the_same_search(
+    exposed_cohort: Dataset, tmp_path: Path
+) -> None:
+    dataset, folder = tmp_path / "cohort", tmp_path / "s"
+    search = ClusterSearch(
+        space={**SPACE, "trials": 4, "pruner": {"kind": "none"}},
+        folder=str(folder), scenario="told_places", epoch_s=0.3,
+        nodes={"a": {"num_cpus": 1}, "b": {"num_cpus": 1}}, begin=("a", "b"),
+        dataset=str(dataset), digest=exposed_cohort.manifest.digest,
+    )  # fmt: skip
+    dataset.symlink_to(exposed_cohort.path)
+    process = search.started()
+    try:
+        wait_for_epochs(process, folder, 5)
+    finally:
+        end_with_all_nodes(process)
+    before = read_study(folder)
+    assert before.in_state("running")
+
+    dataset.symlink_to(exposed_cohort.path)
+    answer = search.run()
+    assert answer["exit_code"] == 0, answer
+    record = check_study(folder, trials=4, epochs=EPOCHS)
+    assert {trial.state for trial in record.trials} == {"complete"}
+    for earlier, now in zip(before.trials, record.trials, strict=False):
+        assert (earlier.params, earlier.config) == (now.params, now.config)
+        assert earlier.epochs.items() <= now.epochs.items(), "an epoch was recorded anew"
