@@ -84,13 +84,17 @@ def test_a_search_over_three_nodes_ends_with_every_trial(lab: SlurmLab, tmp_path
     assert not list(tmp_path.glob("home/.dexsearch/*/token"))
 
 
+@pytest.mark.parametrize(
+    "command", [("scontrol", "requeue"), ("scancel", "--batch", "--signal=USR1")], ids=" ".join
+)
 def test_a_job_that_is_queued_again_in_mid_run_is_the_same_search(
-    lab: SlurmLab, tmp_path: Path
+    lab: SlurmLab, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
+    """Queued again by somebody, or by the script itself when Slurm warns of the time limit."""
     job = _submit(lab, tmp_path, "--epochs", "60")
     wait_until(lambda: len(_epochs(tmp_path)) > 20, PATIENCE_S, "epochs are recorded")
-    lab.run("scontrol", "requeue", str(job))
-    wait_until(lambda: lab.facts(job)["JobState"] == "PENDING", 120, "the job waits again")
+    lab.run(*command, str(job))
+    wait_until(lambda: lab.facts(job)["JobState"] == "PENDING", 300, "the job waits again")
     recorded = len(_epochs(tmp_path))
     assert recorded < 4 * 60
     lab.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else two minutes from now
