@@ -16,6 +16,11 @@ def is_uri(location: str) -> bool:
     return _URI.match(location) is not None
 
 
+def is_elsewhere(location: str) -> bool:
+    """Return whether a location means the same from wherever it is read: no relative folder."""
+    return is_uri(location) or Path(location).is_absolute()
+
+
 def shown(location: str) -> str:
     """Return a location for messages: without the keys that somebody may have put in it."""
     if not is_uri(location):

@@ -13,9 +13,11 @@ from dexsearch.jobs.checkup import Check, Findings
 from dexsearch.jobs.garbage import is_plain, package_garbage
 from dexsearch.ledger.log import lock_of, read_events
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, study_from_events
+from dexsearch.location import above, below, is_elsewhere
 from dexsearch.locking import is_locked
 from dexsearch.registry.record import LOG_NAME, Registration, Registry, read_registry
 from dexsearch.registry.store import PACKAGES
+from dexsearch.training.checkpoint_store import checkpoint_store
 from dexsearch.wording import workspace_flag
 
 STUDY_DATABASE = "study.db"
@@ -112,13 +114,22 @@ def _study_database(record: StudyRecord) -> Iterator[Check]:
 
 def _checkpoints(record: StudyRecord) -> Iterator[Check]:
     """Check that an unfinished trial can go on from where it was."""
+    name = f"study {record.folder.name}"
+    named = [t.checkpoint for t in record.trials if t.checkpoint and is_elsewhere(t.checkpoint)]
+    storage = above(named[-1], 3) if named else str(record.folder)
     for trial in record.in_state("running"):
-        folder = record.folder / "trials" / str(trial.number)
-        if trial.last_epoch > 0 and not folder.is_dir():
+        place = below(storage, "trials", str(trial.number))
+        try:
+            is_there = trial.last_epoch == 0 or bool(checkpoint_store(place).epochs())
+        except (OSError, ValueError) as error:
+            told = f"the checkpoints of trial {trial.number} cannot be looked at: {error}"
+            yield _find.warning(name, told, "continue it once the storage answers")
+            return
+        if not is_there:
             yield _find.warning(
-                f"study {record.folder.name}",
-                f"trial {trial.number} has no checkpoint here and begins again at epoch 1",
-                "put its --storage folder back before it is continued",
+                name,
+                f"trial {trial.number} has no checkpoint in {storage} and begins again at epoch 1",
+                "give the --storage that it was begun with, or put that folder back",
             )
 
 

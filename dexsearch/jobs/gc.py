@@ -25,7 +25,7 @@ from dexsearch.jobs.garbage import (
 )
 from dexsearch.ledger.log import lock_of, read_events
 from dexsearch.ledger.study import LEDGER_NAME, REPLICATES, StudyRecord, study_from_events
-from dexsearch.location import above, is_uri
+from dexsearch.location import above, is_elsewhere
 from dexsearch.locking import hold_lock, is_locked
 from dexsearch.registry.address import DATABASE
 from dexsearch.registry.inspection import run_ids
@@ -140,8 +140,7 @@ class _Collector:
         elsewhere = {
             above(trial.checkpoint, 3)
             for trial in record.trials
-            if trial.checkpoint is not None
-            and (is_uri(trial.checkpoint) or Path(trial.checkpoint).is_absolute())
+            if trial.checkpoint is not None and is_elsewhere(trial.checkpoint)
         }
         self.passed_over += [
             f"checkpoints of study {record.folder.name}: they lie in {place}, outside its folder"

@@ -8,6 +8,7 @@ stored curve once more, then the epochs that are missing, bit for bit as if neve
 (on a CPU with the same number of threads).
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ from dexsearch.training.validation import ValidationScores, Validator
 __all__ = ["EpochRecord", "TrainingDiverged", "TrainingOutOfMemory", "train"]
 
 _SEED_STRIDE = 1_000_003
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -81,7 +83,8 @@ def train(
             first such step.
         TrainingOutOfMemory: at once, or from the iterator, naming the step.
         SupersededError: from the iterator, once another call continues the same run.
-        OSError: if checkpoints cannot be read or stored; of a full disk as the system says it.
+        OSError: if checkpoints cannot be read or stored; of a full disk as the system says it,
+            ConnectionError if the storage does not answer at the begin or at the end.
     """
     height, width = (int(side) for side in data.train.input.shape[-2:])
     fits(config, (height, width))
@@ -115,9 +118,19 @@ def _records(
         record = run.train_epoch(epoch)
         due = epoch == epochs or time.monotonic() - saved >= every_s
         if writer is not None and due:
-            save_checkpoint(writer, run.state(), tensors_of(run.networks))
+            _save(writer, run, is_final=epoch == epochs)
             saved = time.monotonic()
         yield record
+
+
+def _save(writer: CheckpointWriter, run: "_Run", *, is_final: bool) -> None:
+    """Save; storage that does not answer in mid-run costs a checkpoint, not the run."""
+    try:
+        save_checkpoint(writer, run.state(), tensors_of(run.networks))
+    except ConnectionError as error:
+        if is_final:
+            raise
+        _log.warning("no checkpoint of epoch %d: %s", len(run.curve), error)
 
 
 class _Run:

@@ -135,6 +135,23 @@ def test_an_unfinished_trial_without_its_checkpoint_is_told(workspace: Path) -> 
     assert "trial 0 has no checkpoint" in fault.found
 
 
+def test_an_unfinished_trial_is_looked_for_where_the_others_have_theirs(
+    workspace: Path, tmp_path: Path
+) -> None:
+    study = begin_study(workspace, ("complete", 0.6), ("running", 0.5), name="other")
+    database = (workspace / "studies/ribs/study.db").read_bytes()
+    (study / "study.db").write_bytes(database)
+    elsewhere = f"file://{tmp_path}/shared/other"
+    (tmp_path / "shared" / "other").mkdir(parents=True)
+    (study / "trials").rename(tmp_path / "shared" / "other" / "trials")
+    ledger = study / LEDGER_NAME
+    ledger.write_text(ledger.read_text().replace('"trials/0/', f'"{elsewhere}/trials/0/'))
+    assert faults(workspace) == []
+    shutil.rmtree(tmp_path / "shared/other/trials/1")
+    (fault,) = faults(workspace)
+    assert f"trial 1 has no checkpoint in {elsewhere}" in fault.found
+
+
 def test_leftovers_are_told_and_gc_clears_them_up(workspace: Path) -> None:
     pack(workspace, 7, 0.5)
     partial = f"00001.partial-{socket.gethostname()}-{NOBODY}"

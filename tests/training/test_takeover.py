@@ -1,6 +1,7 @@
 """A run that is continued elsewhere: the one that was thought to be dead stops by itself."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from dexsearch.data.pairs import TrainingData
 from dexsearch.training.checkpoint import newest_valid_checkpoint
 from dexsearch.training.checkpoint_store import SupersededError
 from dexsearch.training.loop import train
+from dexsearch.training.object_storage import ObjectStorage
+from dexsearch.training.record import EpochRecord
 from tests.s3_server import S3Server
 
 CONFIG = trial_config(
@@ -27,23 +30,24 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.uri("takeover/trial")
 
 
+def begin(data: TrainingData, location: str) -> Iterator[EpochRecord]:
+    return train(
+        CONFIG,
+        data,
+        epochs=4,
+        device=torch.device("cpu"),
+        checkpoints=location,
+        checkpoint_every_s=0.0,
+    )
+
+
 def test_of_two_iterators_on_one_run_the_older_stops_and_the_newer_is_as_if_alone(
     joint_data: TrainingData, location: str, tmp_path: Path
 ) -> None:
-    def begin(place: str) -> "itertools.islice[object]":
-        return train(  # type: ignore[return-value]
-            CONFIG,
-            joint_data,
-            epochs=4,
-            device=torch.device("cpu"),
-            checkpoints=place,
-            checkpoint_every_s=0.0,
-        )
-
-    alone = list(begin(str(tmp_path / "alone")))
-    older = begin(location)
+    alone = list(begin(joint_data, str(tmp_path / "alone")))
+    older = begin(joint_data, location)
     assert len(list(itertools.islice(older, 2))) == 2
-    newer = begin(location)
+    newer = begin(joint_data, location)
     resent = list(itertools.islice(newer, 3))
     with pytest.raises(SupersededError, match="continues this run"):
         next(older)
@@ -58,3 +62,28 @@ def test_of_two_iterators_on_one_run_the_older_stops_and_the_newer_is_as_if_alon
     assert final is not None
     assert expected is not None
     assert final.contents["ema"] == expected.contents["ema"]
+
+
+def test_storage_that_does_not_answer_costs_a_checkpoint_and_at_the_end_the_run(
+    joint_data: TrainingData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def unanswered(*_: object) -> None:
+        raise OSError("AWS Error NETWORK_CONNECTION during PutObject operation")  # as pyarrow does
+
+    location = f"file://{tmp_path}/trial"
+    records = begin(joint_data, location)
+    next(records)
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectStorage, "put", unanswered)
+        assert next(records).epoch == 2
+    assert "no checkpoint of epoch 2" in caplog.text
+    assert next(records).epoch == 3
+    kept = newest_valid_checkpoint(location)
+    assert kept is not None
+    assert kept.state.epoch == 3
+    monkeypatch.setattr(ObjectStorage, "put", unanswered)
+    with pytest.raises(ConnectionError, match="NETWORK_CONNECTION"):
+        next(records)
