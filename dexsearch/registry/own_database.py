@@ -35,6 +35,8 @@ def make_database(database: Path, artifacts: str) -> None:
         uri = f"sqlite:///{partial / database.name}"
         SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
         (partial / database.name).rename(database)
+        # MLflow keeps connections, perhaps to an earlier file of this name that was deleted.
+        SqlAlchemyStore(f"sqlite:///{database}", artifacts).engine.dispose()  # type: ignore[no-untyped-call]
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     flush_folder(database.parent)

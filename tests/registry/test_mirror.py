@@ -18,12 +18,19 @@ from dexsearch.inference.package import Package
 from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.mirror import sync_workspace
 from dexsearch.registry.store import keep_audit, register
-from dexsearch.registry.tracking import tracking_uri
+from dexsearch.registry.tracking import open_tracking, tracking_uri
 
 MakeStudy = Callable[..., StudyRecord]
 MakePackage = Callable[..., Package]
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+SHOW_RUNS = (
+    "import sys; from mlflow import MlflowClient; client = MlflowClient(sys.argv[1])\n"
+    "[found] = client.search_experiments(filter_string=\"name = 'dexsearch'\")\n"
+    "print(*sorted(run.info.run_name for run in client.search_runs([found.experiment_id])))"
+)
 
 
 def client(workspace: Path) -> Any:  # noqa: ANN401
@@ -268,9 +275,22 @@ def test_a_database_deleted_while_it_is_open_is_told(
 ) -> None:
     make_study("complete")
     sync_workspace(tmp_path)
+    with pytest.raises(EnvironmentFault, match="deleted while"), open_tracking(tmp_path):
+        (tmp_path / "mlflow.db").unlink()
+
+
+def test_a_database_deleted_since_it_was_open_is_made_anew_by_the_same_process(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    make_study("complete")
+    sync_workspace(tmp_path)
     (tmp_path / "mlflow.db").unlink()
-    with pytest.raises(EnvironmentFault, match="deleted while"):
-        sync_workspace(tmp_path)
+    sync_workspace(tmp_path)
+    shown = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SHOW_RUNS, tracking_uri(tmp_path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout.split() == ["ribs", "ribs-0000"]
 
 
 def begin_anew(workspace: Path) -> None:
