@@ -89,7 +89,7 @@ def shipped(folder: FolderSource) -> DataSource:
         without = nodes_without(folder)
         if not without:
             return folder
-        _refuse_too_many(n_bytes, store, without)
+        refuse_too_many(n_bytes, store, without, spill_folder=_spill_folder())
     try:
         return _put(dataset, folder)
     except (ObjectStoreFullError, OutOfDiskError) as error:
@@ -120,9 +120,19 @@ _HINT = (
 )
 
 
-def _refuse_too_many(n_bytes: int, store: int, without: list[str]) -> None:
-    """Refuse what the driver's object store cannot hold even where it spills to its disk."""
-    disk = shutil.disk_usage(_spill_folder())
+def refuse_too_many(n_bytes: int, store: int, without: list[str], *, spill_folder: Path) -> None:
+    """Refuse what the driver's object store cannot hold even where it spills to its disk.
+
+    Args:
+        n_bytes: size of the images.
+        store: size of the object store in bytes.
+        without: names of the nodes that need it.
+        spill_folder: where the store spills to.
+
+    Raises:
+        EnvironmentFault: with the sizes and what to do.
+    """
+    disk = shutil.disk_usage(spill_folder)
     free = max(0, int(disk.free - _DISK_KEPT_FREE * disk.total))
     if n_bytes > store + free:
         raise EnvironmentFault(
@@ -137,12 +147,12 @@ def _put(dataset: Dataset, folder: FolderSource) -> ObjectStoreSource:
     references = {
         array_name(subset, name): ray.put(np.asarray(array))
         for subset in OPEN_SUBSETS
-        for name, array in _arrays_of(dataset, subset).items()
+        for name, array in arrays_of(dataset, subset).items()
     }
     return ObjectStoreSource(folder, ray.put(dataset.manifest), references)
 
 
-def _arrays_of(dataset: Dataset, subset: Subset) -> dict[str, NDArray[Any]]:
+def arrays_of(dataset: Dataset, subset: Subset) -> dict[str, NDArray[Any]]:
     """Return every array of a subset by its name in the manifest."""
     arrays, lengths = dataset.arrays(subset), dataset.path_lengths(subset)
     edges, names = dataset.edges(subset), dataset.manifest.path_lengths
