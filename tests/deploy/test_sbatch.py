@@ -1,10 +1,12 @@
 """The batch script: clean to shellcheck, and its logic with a pretended Slurm and Ray."""
 
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,10 +36,17 @@ def test_slurm_is_asked_to_warn_to_queue_again_and_to_outlive_nodes() -> None:
     assert {"--signal=B:USR1@120", "--requeue", "--no-kill", "--open-mode=append"} <= asked
 
 
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[PretendedSlurm]:
+    pretended = PretendedSlurm(tmp_path)
+    yield pretended
+    for pid in pretended.left():  # of a test that failed
+        os.kill(pid, signal.SIGKILL)
+
+
 @needs_programs
 @pytest.mark.parametrize("code", [0, 5])
-def test_the_code_of_the_search_is_the_code_of_the_job(tmp_path: Path, code: int) -> None:
-    slurm = PretendedSlurm(tmp_path)
+def test_the_code_of_the_search_is_the_code_of_the_job(slurm: PretendedSlurm, code: int) -> None:
     process = slurm.start(f"exit {code}", "--space", "my space.yaml", script=SCRIPT)
     told = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == code, told
@@ -48,8 +57,7 @@ def test_the_code_of_the_search_is_the_code_of_the_job(tmp_path: Path, code: int
 
 
 @needs_programs
-def test_ray_gets_the_token_of_this_job_and_leaves_nothing(tmp_path: Path) -> None:
-    slurm = PretendedSlurm(tmp_path)
+def test_ray_gets_the_token_of_this_job_and_leaves_nothing(slurm: PretendedSlurm) -> None:
     slurm.start("exit 0", script=SCRIPT).communicate(timeout=PATIENCE_S)
     head, worker = sorted(
         slurm.told("started").splitlines(), key=lambda line: "--head" not in line
@@ -64,7 +72,7 @@ def test_ray_gets_the_token_of_this_job_and_leaves_nothing(tmp_path: Path) -> No
     assert {f"{name}={value}" for name, value in HEALTH_CHECK.items()} <= set(environment)
     assert slurm.told("rights").split() == ["600", "700"] * 2
     assert not slurm.left()
-    assert not list(tmp_path.glob(".dexsearch/*/token"))
+    assert not list(slurm.folder.glob(".dexsearch/*/token"))
 
 
 @needs_programs
@@ -73,11 +81,10 @@ def test_ray_gets_the_token_of_this_job_and_leaves_nothing(tmp_path: Path) -> No
     [(signal.SIGUSR1, 0, True), (signal.SIGUSR1, 50, False), (signal.SIGTERM, 0, False)],
 )
 def test_the_time_limit_queues_the_job_again_and_scancel_does_not(
-    tmp_path: Path, number: int, restarts: int, is_requeued: bool
+    slurm: PretendedSlurm, number: int, restarts: int, is_requeued: bool
 ) -> None:
-    slurm = PretendedSlurm(tmp_path)
     process = slurm.start(STOPPED, script=SCRIPT, restarts=restarts)
-    wait_until((tmp_path / "driver").exists, PATIENCE_S, "the search runs")
+    wait_until((slurm.folder / "driver").exists, PATIENCE_S, "the search runs")
     process.send_signal(number)
     told = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 143, told
@@ -95,8 +102,7 @@ def test_without_slurm_it_says_what_to_type(tmp_path: Path) -> None:
 
 
 @needs_programs
-def test_a_head_that_does_not_come_up_is_started_again(tmp_path: Path) -> None:
-    slurm = PretendedSlurm(tmp_path)
+def test_a_head_that_does_not_come_up_is_started_again(slurm: PretendedSlurm) -> None:
     process = slurm.start("exit 0", script=SCRIPT, n_failing_starts=2)
     told = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 0, told
