@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,16 @@ from dexsearch.ledger.study import (
 from dexsearch.locking import is_locked
 from dexsearch.search.audit import Audit, audit
 from dexsearch.search.lease_holder import Holder, holder_of
+
+_SETBACKS = {
+    "lost": "process lost",
+    "hung": "hung",
+    "node": "node lost",
+    "start": "process did not begin",
+    "exception": "exception",
+    "memory": "out of GPU memory",
+    "disk": "disk full",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ class StudyStatus:
     left: TimeLeft
     running: tuple[RunningTrial, ...]
     audit: Audit
+    setbacks: Mapping[str, int] = field(default_factory=dict)
+    """How often trials had to begin again, by kind: see retries.py."""
     live: bool = True
     """Whether a process works on the study."""
     holder: Holder | None = None
@@ -75,6 +87,7 @@ class StudyStatus:
             "trials": dict(self.trials),
             "epochs_done": self.epochs_done,
             "hours": self.hours,
+            "setbacks": dict(self.setbacks),
             "epochs_left": self.left.epochs,
             "hours_left": self.left.hours,
             "at_once": self.left.at_once,
@@ -92,6 +105,7 @@ class StudyStatus:
             f"study {self.study} ({self.task}): {self._counted}",
             f"best: {best}",
             f"epochs trained: {self.epochs_done} in {_duration(self.hours)} of trials",
+            *self._told_setbacks(),
             *(f"{self._unfinished}: {trial}" for trial in self.running),
             *self._told_left(),
             *self._told_holder(),
@@ -99,6 +113,11 @@ class StudyStatus:
             *([f"replicates: {self.replicates._counted}"] if self.replicates else []),
         ]
         return "\n".join(lines)
+
+    def _told_setbacks(self) -> list[str]:
+        """Return the line about trials that had to begin again, if any had."""
+        told = ", ".join(f"{n} x {_SETBACKS.get(kind, kind)}" for kind, n in self.setbacks.items())
+        return [f"begun again from checkpoints: {told}"] if told else []
 
     @property
     def _unfinished(self) -> str:
@@ -170,6 +189,7 @@ def summarise(record: StudyRecord) -> StudyStatus:
         best_trial=best.number if best else None,
         best_value=best.value_at(best.last_epoch, record.objective) if best else None,
         epochs_done=sum(len(trial.epochs) for trial in record.trials),
+        setbacks=record.setbacks,
         hours=sum(_seconds(trial) for trial in record.trials) / 3600,
         left=time_left(record),
         running=tuple(_running(record, trial) for trial in record.in_state("running")),

@@ -15,7 +15,8 @@ from dexsearch.errors import EnvironmentFault
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.search.trial import is_short_of_disk
 
-_LOOK_EVERY_S = 2.0
+_LOOK_EVERY_S = 10.0
+_LOOK_AGAIN_S = 2.0  # while space is short
 _FIRST_PAUSE_S = 4.0
 _LONGEST_PAUSE_S = 60.0
 
@@ -63,9 +64,9 @@ class DiskWait:
         now = self._clock()
         if now < self._next_look:
             return
-        self._next_look = now + _LOOK_EVERY_S
         shortage = self._shortage()
         self._is_seen = shortage is not None
+        self._next_look = now + (_LOOK_AGAIN_S if shortage else _LOOK_EVERY_S)
         if shortage is not None:
             self._begin(shortage)
             self._try_at = max(self._try_at, self._next_look)
@@ -128,7 +129,7 @@ class DiskWait:
                     raise
                 self._begin(str(error))
                 self._refuse_to_wait_longer()
-                pause(_LOOK_EVERY_S)
+                pause(_LOOK_AGAIN_S)
             else:
                 if not self._has_failed and not self._is_seen:
                     self._end()

@@ -8,7 +8,6 @@ backend asks `next_trial`, passes on each report, and stops what it is told to.
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from dexsearch.config.space import SearchSpace
 from dexsearch.ledger.log import EventLog

@@ -17,7 +17,10 @@ _NODE = re.compile(
 
 
 def told_loss(trial: Trial) -> tuple[Setback, str]:
-    """Return whether a process or its node was lost, and say it; Tune's text of errors has it.
+    """Return what was lost, and say it; Tune's text of errors has it.
+
+    Whatever a trial raises it reports itself, so an exception of its process means that the
+    process could not begin.
 
     The pickled error beside the text is not read: it may need a module that the driver lacks.
     """
@@ -30,4 +33,4 @@ def told_loss(trial: Trial) -> tuple[Setback, str]:
     if not lines or (_DIED in lines[0] and _IN_SETUP not in lines[0]):
         node = _NODE.search(newest)
         return ("node", "its node was lost") if node else ("lost", "its process was lost")
-    return "lost", f"its process raised {lines[-1][:300]}"
+    return "start", f"its process raised {lines[-1][:300]}"

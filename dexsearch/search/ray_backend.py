@@ -75,7 +75,7 @@ class RayBackend:
         bridge = Bridge(driver, self.prepare(self.function))
         os.environ[_COUNT_PREEMPTIONS] = "1"  # else Tune itself would begin such trials again
         try:
-            with _head_watch(driver):
+            with _head_watch(driver, is_local=self.address is None):
                 self._tuner(bridge, driver).fit()
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
@@ -131,7 +131,7 @@ class RayBackend:
         return self.need_bytes is not None and self.resources.gpu_memory_gib == "auto"
 
 
-def _head_watch(driver: StudyDriver) -> HeadWatch:
+def _head_watch(driver: StudyDriver, *, is_local: bool) -> HeadWatch:
     """Return what ends this process if the Ray that it is connected to ends."""
     head = str(ray.get_runtime_context().gcs_address)
 
@@ -140,7 +140,7 @@ def _head_watch(driver: StudyDriver) -> HeadWatch:
 
     return HeadWatch(
         look,
-        what=f"the head of Ray at {head}",
+        what="Ray on this machine" if is_local else f"the head of Ray at {head}",
         exit_code=driver.exit_code,
         farewell=driver.farewell,
     )

@@ -20,6 +20,7 @@ from dexsearch.search.joining import Tell, joinable_cluster
 _SCRATCH_PREFIX = "dexray-"
 _MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes
 _BELOW_SCRATCH = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.1")
+_NEEDED = ("gcs_server", "raylet")  # processes without which a cluster is dead
 _OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epoch
 
 
@@ -64,9 +65,11 @@ def silence_ray() -> None:
 
 
 def is_local_cluster_dead() -> bool:
-    """Tell whether a process of the cluster that we started has ended; False after joining one."""
+    """Tell whether the cluster that we started has ended; False after joining one."""
     node = ray_worker._global_node
-    return node is not None and node.is_head() and bool(node.dead_processes())
+    if node is None or not node.is_head():
+        return False
+    return any(kind in _NEEDED for kind, _ in node.dead_processes())
 
 
 def scratch_folder() -> str:

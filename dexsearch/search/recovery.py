@@ -147,9 +147,11 @@ class Recovery:
 
     def _out_of_memory(self, trial: LiveTrial, failure: Failure) -> None:
         """Put a trial back where its neighbours on the GPU may be to blame; fail it otherwise."""
+        before = self._running.sharing
         told = self._running.put_back(trial.number)
         if told is None:
             self._fail(trial, failure)
             return
-        self._journal.sharing(self._running.sharing.per_gpu)
+        if self._running.sharing != before:
+            self._journal.sharing(self._running.sharing.per_gpu)
         self._again(trial, "memory", told)

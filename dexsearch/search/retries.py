@@ -3,6 +3,7 @@
     class            tried again                                          after that
     infrastructure   its process was lost or hung: MAX_LOSSES times       failed
                      its node was lost: MAX_NODE_LOSSES times             failed
+                     its process could not begin: MAX_STARTS times        failed
     exception        once, from its checkpoint                            failed
     memory           put back where it had neighbours, see sharing.py     failed
     disk             put back until there is space, see disk_wait.py
@@ -24,12 +25,15 @@ MAX_LOSSES = 3
 MAX_NODE_LOSSES = 10
 """The same after its node was lost or taken away, which is rarely a fault of the trial."""
 
+MAX_STARTS = 1
+"""The same after its process raised while it began, because it lacks something there."""
+
 MAX_EXCEPTIONS = 1
 """How often a trial is started again after an exception of its own."""
 
 _LONGEST_PAUSE_S = 30.0
 
-Setback = Literal["lost", "hung", "node", "exception", "memory", "disk"]
+Setback = Literal["lost", "hung", "node", "start", "exception", "memory", "disk"]
 """Why a trial begins again; in the ledger as the `kind` of `trial_continued`."""
 
 
@@ -39,11 +43,12 @@ class Setbacks:
 
     losses: int = 0
     node_losses: int = 0
+    starts: int = 0
     exceptions: int = 0
 
     def forgive(self) -> None:
         """Begin to count anew: the trial has reported an epoch that it had not reached before."""
-        self.losses = self.node_losses = 0
+        self.losses = self.node_losses = self.starts = 0
 
     def pause_s(self, setback: Setback) -> float | None:
         """Count a setback; return the seconds to wait before the next try, None for no try."""
@@ -54,6 +59,9 @@ class Setbacks:
             case "node":
                 self.node_losses += 1
                 return _pause(self.node_losses) if self.node_losses <= MAX_NODE_LOSSES else None
+            case "start":
+                self.starts += 1
+                return _pause(2) if self.starts <= MAX_STARTS else None
             case "exception":
                 self.exceptions += 1
                 return 0.0 if self.exceptions <= MAX_EXCEPTIONS else None

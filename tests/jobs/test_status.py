@@ -124,6 +124,14 @@ def test_text_has_running_trials_the_best_the_time_left_and_the_audit() -> None:
     assert lines[6].startswith("pruning (median): 1 pruned, 6 of 20 epochs saved (30%)")
 
 
+def test_what_had_to_begin_again_is_counted_by_its_kind() -> None:
+    again = {"event": "trial_continued", "trial": 0, "kind": "hung", "reason": "silent", "time": 1}
+    by_hand = {"event": "trial_continued", "trial": 0, "time": 2}
+    status = summarise(study([*trial_events(0, 3, None), again, again, by_hand]))
+    assert "begun again from checkpoints: 2 x hung" in str(status).splitlines()
+    assert status.as_json()["setbacks"] == {"hung": 2}
+
+
 def test_json_has_the_released_keys_and_the_audit() -> None:
     shown = summarise(half_done()).as_json()
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown

@@ -47,7 +47,7 @@ def test_the_newest_error_is_told_from_its_text(text: str, told: str, tmp_path: 
     trial = SimpleNamespace(
         error_file=str(tmp_path / "error.txt"), pickled_error_file=str(tmp_path / "error.pkl")
     )
-    assert told_loss(cast("Any", trial)) == ("node" if "node" in told else "lost", told)
+    assert told_loss(cast("Any", trial)) == ("start" if "raised" in told else "lost", told)
 
 
 @pytest.mark.parametrize("error_file", [None, "/nowhere/error.txt"])

@@ -100,6 +100,21 @@ def test_a_trial_put_back_before_a_stop_is_continued_later(tmp_path: Path) -> No
     assert len(check_study(tmp_path / "s", trials=2, epochs=9).in_state("complete")) == 2
 
 
+def test_the_next_process_remembers_how_many_fit_unless_other_resources_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    shared = {"slots": 4, "sharing": GpuSharing(1, 4), "pruner": {"kind": "none"}}
+    search_here(tmp_path / "s", CrowdedGpu(1), trials=4, **shared)  # type: ignore[arg-type]
+    found = read_study(tmp_path / "s")
+    assert found.per_gpu == 1
+    assert found.setbacks["memory"] > 0
+    search_here(tmp_path / "s", CrowdedGpu(1), trials=6, **shared)  # type: ignore[arg-type]
+    assert read_study(tmp_path / "s").setbacks == found.setbacks, "none ran out of memory again"
+    other = {"resources": {"gpu_memory_gib": 80}, **shared}
+    search_here(tmp_path / "s", CrowdedGpu(4), trials=7, **other)  # type: ignore[arg-type]
+    assert read_study(tmp_path / "s").per_gpu is None
+
+
 def test_halving_ends_at_one_trial() -> None:
     assert [GpuSharing(2, n).halved().per_gpu for n in (8, 5, 3, 2, 1)] == [4, 2, 1, 1, 1]
     assert GpuSharing(2, 4).at_once == 8

@@ -53,7 +53,7 @@ class OnPretendedGpus:
 
 def main(request_path: str) -> int:
     request = json.loads(Path(request_path).read_text())
-    prepare_environment(None)
+    prepare_environment(request.get("address"))
     from invented_curves import FUNCTIONS
 
     from dexsearch.search.ray_backend import RayBackend
@@ -62,7 +62,7 @@ def main(request_path: str) -> int:
     folder = Path(request["folder"])
     backend: Backend = RayBackend(
         FUNCTIONS[request["function"]], space.resources, folder / "tune",
-        need_bytes=NEED_BYTES if request["gpus"] else None,
+        need_bytes=NEED_BYTES if request["gpus"] else None, address=request.get("address"),
     )  # fmt: skip
     if request["gpus"]:
         backend = OnPretendedGpus(backend, request["gpus"])

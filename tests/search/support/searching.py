@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,17 +87,19 @@ def search_here(
     )
 
 
-def ray_command(folder: Path, function: str, *, gpus: int = 0, **changes: object) -> list[str]:
+def ray_command(
+    folder: Path, function: str, *, gpus: int = 0, address: str | None = None, **changes: object
+) -> list[str]:
     """`gpus` are pretended: Ray counts them, and nobody looks for them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     request = folder.with_suffix(".json")
     values = {"space": {**SPACE, **changes}, "function": function}
-    values |= {"folder": str(folder), "gpus": gpus}
+    values |= {"folder": str(folder), "gpus": gpus, "address": address}
     request.write_text(json.dumps(values))
     return [sys.executable, str(SUPPORT / "drive_search.py"), str(request)]
 
 
-def ray_environment(home: Path, epoch_s: float = 0.0) -> Mapping[str, str]:
+def ray_environment(home: Path, epoch_s: float = 0.0) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_"))}
     home.mkdir(exist_ok=True)
     more = {"HOME": str(home), "PYTHONPATH": str(SUPPORT), "DEXSEARCH_TEST_EPOCH_S": str(epoch_s)}
@@ -112,10 +114,12 @@ def run_in_process(folder: Path, function: str, **changes: object) -> Ended:
     return Ended(outcome.interrupted or 0, interrupted=outcome.interrupted)
 
 
-def run_on_ray(folder: Path, function: str, *, gpus: int = 0, **changes: object) -> Ended:
+def run_on_ray(
+    folder: Path, function: str, *, gpus: int = 0, epoch_s: float = 0.0, **changes: object
+) -> Ended:
     done = subprocess.run(
         ray_command(folder, function, gpus=gpus, **changes),
-        env=ray_environment(folder.parent / "home"),
+        env=ray_environment(folder.parent / "home", epoch_s),
         capture_output=True,
         text=True,
         timeout=240,
