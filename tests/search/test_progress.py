@@ -2,6 +2,7 @@ import io
 from pathlib import Path
 
 import pytest
+from invented_curves import FUNCTIONS
 from searching import search_here
 
 from dexsearch.ledger.study import read_study
@@ -80,3 +81,20 @@ def test_no_message_can_move_the_cursor() -> None:
         display = progress_for(stream)
         display.message("a\x1b[31mb\rc")
         assert "a\\x1b[31mb\\rc" in stream.getvalue()
+
+
+def test_hundreds_of_running_trials_make_no_longer_a_table(tmp_path: Path) -> None:
+    space = {"trials": 1, "search": {}}
+    search_here(tmp_path / "s", FUNCTIONS["rising"], **space)
+    lines = []
+    for running in (30, 512):
+        stream = Terminal()
+        display = LiveProgress(stream)
+        display.opened(read_study(tmp_path / "s"), trials=600, epochs=9)
+        for number in range(1, running + 1):
+            display.trial_started(number, continued=False, immune=False)
+        display.closed()
+        text = stream.getvalue()
+        assert f"{running - 24} more are running" in text
+        lines.append(text.rpartition("trial ")[2].count("\n"))
+    assert lines[0] == lines[1]
