@@ -57,6 +57,11 @@ def test_the_head_notices_lost_nodes_and_shows_no_dashboard() -> None:
     assert "--include-dashboard=false" in unit("dexsearch-head.service")["ExecStart"][0].split()
 
 
+def test_a_worker_reaches_its_gpus() -> None:
+    closing = {"PrivateDevices", "DeviceAllow", "DevicePolicy", "ProtectClock"}
+    assert not closing & unit("dexsearch-worker.service").keys()
+
+
 def test_a_search_starts_again_after_faults_but_not_after_mistakes() -> None:
     found = unit("dexsearch-tune@.service")
     assert found["Restart"] == ["on-failure"]
