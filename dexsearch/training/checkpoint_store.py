@@ -16,6 +16,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dexsearch.durable import flush_folder, partial_beside, remove_orphans, write_durably
@@ -23,6 +24,7 @@ from dexsearch.location import below, is_uri
 
 MANIFEST = "manifest.json"
 WRITER = "writer"
+_UPLOADS = 4
 
 
 class SupersededError(Exception):
@@ -181,12 +183,16 @@ class ObjectStore(CheckpointStore):
         self, epoch: int, hashes: Mapping[str, str], files: Mapping[str, bytes],
         before_it_counts: Callable[[], None],
     ) -> None:  # fmt: skip
-        """Upload the manifest last."""
-        for name, content in files.items():
-            if name == MANIFEST:
-                before_it_counts()
-            with _answering(self.location):
-                self._objects.put(_object_name(epoch, name, hashes.get(name)), content)
+        """Upload all but the manifest side by side, and the manifest last."""
+
+        def upload(name: str) -> None:
+            self._objects.put(_object_name(epoch, name, hashes.get(name)), files[name])
+
+        with _answering(self.location), ThreadPoolExecutor(_UPLOADS) as uploads:
+            list(uploads.map(upload, hashes))
+        before_it_counts()
+        with _answering(self.location):
+            upload(MANIFEST)
 
     def read(self, epoch: int, name: str, sha256: str | None = None) -> bytes:
         """All but the manifest are found by hash and name."""

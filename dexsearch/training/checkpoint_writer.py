@@ -41,7 +41,6 @@ class CheckpointWriter:
         manifest = json.dumps({"format": FORMAT, "sha256": hashes}, indent=1).encode()
         whole = {**files, MANIFEST: manifest}
         self._store.write(epoch, hashes, whole, self._refuse_superseded)
-        self._refuse_superseded()
         self._drop_others(epoch)
         return below(self._store.location, f"{epoch:05d}")
 
