@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from dexsearch.config.space import SearchSpace
+from dexsearch.errors import EnvironmentFault
 from dexsearch.ledger.log import Event, EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
 from dexsearch.location import is_uri
@@ -25,7 +28,7 @@ from dexsearch.search.progress import Progress
 from dexsearch.search.signals import StopOnSignals
 from dexsearch.search.site import HERE, Site
 from dexsearch.search.storage import study_location
-from dexsearch.search.study_database import open_study
+from dexsearch.search.study_database import DATABASE_NAME, open_study
 from dexsearch.search.training_backend import training_backend
 from dexsearch.training.metrics import METRIC_DEFINITION
 
@@ -81,7 +84,7 @@ def run_study(
     Raises:
         ConfigurationError: if the study was begun as another search.
         StudyBusy: if another process works on it, or has taken it over meanwhile.
-        EnvironmentFault: if Ray cannot be started or joined.
+        EnvironmentFault: if Ray cannot be started or joined, or a disk is full.
         DataError: if the dataset cannot be used.
     """
     deadline = None if time_s is None else clock() + time_s
@@ -104,7 +107,8 @@ def run_study(
         display.opened(record, trials=space.trials, epochs=space.epochs)
         if (note := sampler_note(space)) is not None:
             display.message(note)
-        study_asked, database = open_study(folder, record, events, space)
+        with _told_unwritable(folder / DATABASE_NAME):
+            study_asked, database = open_study(folder, record, events, space)
         driver = StudyDriver(
             space,
             record,
@@ -162,6 +166,19 @@ def _opened_events(
         if token is None and is_known and known == {key: asked[key] for key in known}:
             return events
     return [*events, log.append(asked)]
+
+
+@contextmanager
+def _told_unwritable(path: Path) -> Iterator[None]:
+    """Turn what a database or a disk raises into the fault that it is."""
+    try:
+        yield
+    except (OSError, SQLAlchemyError, StorageInternalError) as error:
+        cause = error.__cause__ or error
+        raise EnvironmentFault(
+            f"cannot write {path}: {cause}",
+            hint="free some disk space; the same command then continues",
+        ) from error
 
 
 @contextmanager
