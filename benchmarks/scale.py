@@ -25,7 +25,7 @@ from typing import Any
 
 from scale_report import Run, print_model, print_ratios, print_run
 from virtual_cluster import VirtualCluster, virtual_cluster
-from watched_trials import slot_times
+from watched_trials import SlotTimes, slot_times
 
 HERE = Path(__file__).parent
 CURVES = HERE / "curves" / "joint-64px.jsonl"
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--epoch-s", type=float, default=0.5)
     parser.add_argument("--folder", type=Path, help="keep the studies here; else they are removed")
-    parser.add_argument("--out", type=Path, help="append each run as a line of JSON")
+    parser.add_argument("--out", type=Path, help="append each run; the model reads all of it")
     asked = parser.parse_args()
     with contextlib.ExitStack() as stack:
         if asked.folder is None:
@@ -149,10 +149,9 @@ def measure(asked: argparse.Namespace) -> None:
                 print_ratios(runs[0], peer)
         if "fit" in parts:
             runs += [
-                scale.run(f"{n} trials, {sampler}", cluster, slots, n, sampler=sampler, epoch_s=s)
-                for n, sampler, s in ((trials // 8, "tpe", 0.0), (trials // 4, "tpe", 0.2),
-                                      (trials // 2, "tpe", 0.0), (trials // 8, "qmc", 0.5))
-            ]  # fmt: skip
+                scale.run(f"{n} trials, {epoch_s} s", cluster, slots, n, epoch_s=epoch_s)
+                for n, epoch_s in ((trials // 8, 0.0), (trials // 4, 0.2), (trials // 2, 0.0))
+            ]
         if "restart" in parts:
             killed_in_the_middle(cluster, asked.folder / "killed", trials)
     if "fit" in parts:
@@ -160,7 +159,16 @@ def measure(asked: argparse.Namespace) -> None:
             with cluster_of(fewer, asked.gpus) as cluster:
                 name = f"{trials // 8} trials, {fewer} slots"
                 runs.append(scale.run(name, cluster, fewer, trials // 8, epoch_s=0.1))
-        print_model(runs)
+    if "fit" in parts:
+        print_model(runs if asked.out is None else list(kept_runs(asked.out)))
+
+
+def kept_runs(path: Path) -> Iterator[Run]:
+    """Yield our own runs that a file has, earlier ones of this machine included."""
+    for line in path.read_text().splitlines():
+        values = json.loads(line)
+        if values["load"].get("contender", "ours") == "ours":
+            yield Run(**{**values, "slot": SlotTimes(**values["slot"])})
 
 
 if __name__ == "__main__":

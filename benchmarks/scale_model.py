@@ -1,9 +1,9 @@
 """What a driver costs as a formula, fitted to measured runs, and how many GPUs one driver feeds.
 
-    processor seconds = a * reports + d * reports * slots + b * trials + c * trials^2 / 2
+    processor seconds = s + a * reports + d * reports * slots + b * trials + c * trials^2 / 2
 
-`d` is Tune's: each turn of its loop waits on every actor. `c` is the sampler's: TPE reads all
-earlier trials for a new one, so the n-th costs c * n.
+`s` is paid once: joining the cluster, imports. `d` is Tune's: each turn of its loop waits on every
+actor. `c` is the sampler's: TPE reads all earlier trials for a new one, so the n-th costs c * n.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-TERMS = ("per report", "per report and slot", "per trial", "per trial and earlier trial")
+TERMS = ("once", "per report", "per report and slot", "per trial", "per trial and earlier trial")
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class Point:
 
     def terms(self) -> tuple[float, ...]:
         """Return what each coefficient is multiplied with."""
-        return (self.reports, self.reports * self.slots, self.trials, self.trials**2 / 2)
+        return (1.0, self.reports, self.reports * self.slots, self.trials, self.trials**2 / 2)
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds of a processor: a per report, d per report and slot, b per trial, c per pair."""
+    """Seconds of a processor: once, per report, report and slot, trial, pair of trials."""
 
+    s: float
     a: float
     d: float
     b: float
@@ -41,7 +42,7 @@ class CostModel:
 
     def seconds(self, point: Point) -> float:
         """Return what a run of this kind costs."""
-        weights = (self.a, self.d, self.b, self.c)
+        weights = (self.s, self.a, self.d, self.b, self.c)
         return sum(w * term for w, term in zip(weights, point.terms(), strict=True))
 
     def per_report_s(self, slots: int, *, reports_per_trial: float, n_trials: int) -> float:

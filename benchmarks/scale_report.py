@@ -90,13 +90,13 @@ def print_model(runs: list[Run]) -> None:
     points = [run.point for run in runs]
     model, error = fitted(points), errors(points)
     print("\nmodel of the driver's processor time")
-    for term, value in zip(TERMS, (model.a, model.d, model.b, model.c), strict=True):
+    for term, value in zip(TERMS, (model.s, model.a, model.d, model.b, model.c), strict=True):
         print(f"  {1e3 * value:9.4f} ms {term}")
     for run, off in zip(runs, error, strict=True):
         print(f"  {run.name:28s} {run.driver_s:7.1f} s, from the others {off:+.0%}")
-    for kind, c in (("tpe", model.c), ("qmc", 0.0)):
+    for kind, c in (("tpe", model.c), ("a sampler that reads no trials", 0.0)):
         for slots in (32, 128, 512):
-            cost = CostModel(model.a, model.d, model.b, c)
+            cost = CostModel(model.s, model.a, model.d, model.b, c)
             service = cost.per_report_s(slots, reports_per_trial=9, n_trials=2000)
             print(f"  {slots:4d} GPUs, {kind}: {1e3 * service:6.1f} ms a report; 95 % busy from "
                   f"{shortest_epoch_s(slots, service):.1f} s an epoch")  # fmt: skip
