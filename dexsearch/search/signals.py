@@ -99,8 +99,11 @@ def told_interruptions(hint: str) -> Iterator[None]:
     before = {number: signal.signal(number, end) for number in _EXIT_CODES}
     try:
         yield
-    except KeyboardInterrupt:
-        is_terminated = bool(received) and received[-1] != signal.SIGINT
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and ended.code != signal.SIGTERM:
+            raise
+        # While Ray starts, its own handler of SIGTERM exits with the signal's number.
+        is_terminated = isinstance(ended, SystemExit) or received[-1:] not in ([], [signal.SIGINT])
         kind = Terminated if is_terminated else Interrupted
         raise kind("stopped at once; what was complete by then is kept", hint=hint) from None
     finally:

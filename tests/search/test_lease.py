@@ -1,5 +1,7 @@
 """One process holds a study, whatever machines, clocks and signals do."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -13,11 +15,14 @@ from typing import Any
 
 import lease_processes
 import pytest
+from invented_curves import rising
 from lease_processes import QUICK
 from leases import ELSEWHERE, claimed_by, running, silent, wait_until
+from searching import check_study, search_here
 
 from dexsearch.errors import EnvironmentFault, StudyBusy
 from dexsearch.ledger.log import EventLog, read_events
+from dexsearch.locking import has_locks
 from dexsearch.search import lease_file
 from dexsearch.search.lease import is_held, study_lease
 from dexsearch.search.lease_file import new_claim, newest_claim, try_to_claim
@@ -229,6 +234,24 @@ def test_what_a_fenced_writer_writes_without_looking_is_not_in_the_log(tmp_path:
             with pytest.raises(EnvironmentFault, match="was deleted or replaced"):
                 old.append({"event": "late"})
     assert [event["event"] for event in read_events(ledger)] == ["old", "new"]
+
+
+def test_a_search_needs_no_locks_where_only_the_lease_keeps_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    folder = tmp_path / "ribs"
+    with (
+        study_lease(folder, takeover=False, tell=silent),
+        pytest.raises(StudyBusy, match="is being searched by"),
+    ):
+        search_here(folder, rising, trials=2, epochs=4)
+    search_here(folder, rising, trials=2, epochs=4)
+    check_study(folder, trials=2, epochs=4)
+    assert not has_locks(folder / "ledger.jsonl.lock"), "registering is refused by this"
 
 
 def contended(folder: Path, *, n: int, rounds: int, links: bool, takeover: bool) -> list[Any]:

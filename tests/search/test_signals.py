@@ -1,10 +1,11 @@
 import os
 import signal
+import sys
 import threading
 
 import pytest
 
-from dexsearch.errors import DexSearchError, Interrupted
+from dexsearch.errors import DexSearchError, Interrupted, Terminated
 from dexsearch.search.signals import StopOnSignals, told_interruptions, typed_command
 
 SIGNALS = [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)]
@@ -80,6 +81,14 @@ def test_signals_of_the_trials_are_not_those_around_them() -> None:
 
     with pytest.raises(Interrupted), told_interruptions("type this"):
         search_and_register()
+
+
+def test_sigterm_while_ray_starts_is_no_other_one() -> None:
+    """Ray's handler exits with the number of the signal; another exit is left alone."""
+    with pytest.raises(Terminated), told_interruptions("type this"):
+        sys.exit(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="3"), told_interruptions("type this"):
+        sys.exit(3)
 
 
 def test_the_command_to_type_is_the_one_that_was_typed() -> None:
