@@ -97,7 +97,8 @@ def test_a_job_that_is_queued_again_in_mid_run_is_the_same_search(
     wait_until(lambda: lab.facts(job)["JobState"] == "PENDING", 300, "the job waits again")
     recorded = len(_epochs(tmp_path))
     assert recorded < 4 * 60
-    lab.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else two minutes from now
+    # Else two minutes from now; at once would be while its nodes still refuse the job.
+    lab.run("scontrol", "update", f"JobId={job}", "StartTime=now+15")
     told = _wait_for_end(lab, job, tmp_path)
     assert "restart 1" in told
     assert sorted(_epochs(tmp_path)) == _all_of(4, 60)
