@@ -61,11 +61,11 @@ def _token(address: str, told: list[str]) -> Iterator[Check]:
             "the cluster asks for none: whoever reaches it can run code on all its nodes",
             "start all its nodes with RAY_AUTH_MODE=token and one token (SECURITY.md)",
         )
+    elif not told:
+        yield _find.ok("token", "the cluster asks for one, and that of this process is right")
     for line in told:
         found, _, fix = line.removeprefix("warning: ").rpartition(": ")
         yield _find.warning("token", found, fix)
-    if not told:
-        yield _find.ok("token", "this process is taken")
 
 
 def _nodes(address: str, storage: str) -> Iterator[Check]:
@@ -101,7 +101,9 @@ def node_checks(found: "Inspection", storage: str) -> Iterator[Check]:
 
 
 def _summary(report: "NodeReport") -> str:
-    room = f"{report.cpus:g} CPUs, {report.gpus:g} GPUs"
+    from dexsearch.search.preflight_report import counted
+
+    room = f"{counted(report.cpus, 'CPU')}, {counted(report.gpus, 'GPU')}"
     answer = report.answer
     if answer is None:
         return room

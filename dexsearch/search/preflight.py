@@ -18,6 +18,7 @@ from dexsearch.search.preflight_report import (
     SHARE_STORAGE,
     Finding,
     NodeReport,
+    counted,
     dataset_note,
     findings,
 )
@@ -60,14 +61,12 @@ class Inspection:
 
     def __str__(self) -> str:
         """Return the line for a person."""
-        gpus = sum(report.gpus for report in self.reports)
-        cpus = sum(report.cpus for report in self.reports)
+        gpus = counted(sum(report.gpus for report in self.reports), "GPU")
+        cpus = counted(sum(report.cpus for report in self.reports), "CPU")
         n = len(self.findings)
-        verdict = "all well" if not n else f"{n} warning{'s' if n > 1 else ''}"
-        nodes = f"{len(self.reports)} node{'s' if len(self.reports) > 1 else ''}"
-        return (
-            f"preflight: {nodes}, {gpus:g} GPUs, {cpus:g} CPUs: {verdict} ({self.seconds:.1f} s)"
-        )
+        verdict = counted(n, "warning") if n else "all well"
+        nodes = counted(len(self.reports), "node")
+        return f"preflight: {nodes}, {gpus}, {cpus}: {verdict} ({self.seconds:.1f} s)"
 
 
 def preflight(

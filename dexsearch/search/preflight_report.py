@@ -179,6 +179,11 @@ def _little(node: str, place: str, free: int) -> Iterator[Finding]:
         yield Finding(node, "disk", told, "free some space there", is_refusal=is_refusal)
 
 
+def counted(amount: float, unit: str) -> str:
+    """Return an amount with its unit: `1 GPU`, `0.5 GPU`, `8 GPUs`."""
+    return f"{amount:g} {unit}{'s' if amount > 1 or amount == 0 else ''}"
+
+
 def dataset_note(reports: Sequence[NodeReport]) -> str | None:
     """Say that some nodes lack the dataset, which is then sent to them; None if none does."""
     asked = [r for r in reports if r.answer is not None and r.answer["dataset"] is not None]

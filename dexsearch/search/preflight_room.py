@@ -12,6 +12,7 @@ from ray.experimental import internal_kv
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search.capacity import slots_of_node
+from dexsearch.search.preflight_report import counted
 
 TELL_EVERY_S, TELL_EVERY_LATER_S, LATER_S = 5.0, 60.0, 60.0
 _LOOK_EVERY_S = 0.5
@@ -106,7 +107,7 @@ def waiting_line(nodes: Sequence[Node], resources: ResourcesConfig) -> str:
     """Say what is waited for, and what there is."""
     gpus = 0.0 if resources.gpus == "auto" else float(resources.gpus)
     if gpus and not any(node.gpus for node in nodes):
-        return f"waiting for {_gpus(gpus)}: the cluster has none yet; Ctrl-C stops"
+        return f"waiting for {counted(gpus, 'GPU')}: the cluster has none yet; Ctrl-C stops"
     return f"waiting for a node with {_asked(resources)}: {_largest(nodes, gpus)}; Ctrl-C stops"
 
 
@@ -124,14 +125,10 @@ def no_room(
 
 
 def _asked(resources: ResourcesConfig) -> str:
-    cpus = f"{resources.cpus} CPU{'s' if resources.cpus > 1 else ''}"
+    cpus = counted(resources.cpus, "CPU")
     if resources.gpus in ("auto", 0):
         return cpus
-    return f"{_gpus(float(resources.gpus))} and {cpus}"
-
-
-def _gpus(gpus: float) -> str:
-    return f"{gpus:g} GPU{'s' if gpus > 1 else ''}"
+    return f"{counted(float(resources.gpus), 'GPU')} and {cpus}"
 
 
 def _largest(nodes: Sequence[Node], gpus: float) -> str:
@@ -139,7 +136,7 @@ def _largest(nodes: Sequence[Node], gpus: float) -> str:
     if not nodes:
         return "the cluster has no node"
     best = max(nodes, key=lambda node: (node.gpus, node.cpus) if gpus else (node.cpus, node.gpus))
-    what = f"{best.cpus:g} CPUs" + (f" and {best.gpus:g} GPUs" if gpus else "")
+    what = counted(best.cpus, "CPU") + (f" and {counted(best.gpus, 'GPU')}" if gpus else "")
     return f"the largest, {best.ip} ({best.hostname}), has {what}"
 
 

@@ -179,5 +179,5 @@ def test_a_node_that_joins_while_a_search_waits_for_its_gpus_is_used(
     finally:
         waiting.kill()
     assert json.loads(out)["nodes"] == {"late": False}
-    assert "preflight: 1 node, 2 GPUs, 1 CPUs: " in err
+    assert "preflight: 1 node, 2 GPUs, 1 CPU: " in err
     assert "dataset is not in its folder" in err
