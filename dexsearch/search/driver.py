@@ -5,7 +5,6 @@ Reports are keyed by (trial, epoch), so one that comes twice changes nothing. Kn
 backend asks `next_trial`, passes on each report, and stops what it is told to.
 """
 
-import math
 import time
 from collections.abc import Callable
 
@@ -15,7 +14,7 @@ from dexsearch.ledger.study import State, StudyRecord, TrialRecord
 from dexsearch.search.disk_wait import DiskWait, PatientLog
 from dexsearch.search.journal import Journal
 from dexsearch.search.limits import broken_limit
-from dexsearch.search.live_trial import LiveTrial
+from dexsearch.search.live_trial import LiveTrial, unusable
 from dexsearch.search.optuna_study import OptunaStudy
 from dexsearch.search.progress import Progress
 from dexsearch.search.recovery import Recovery
@@ -93,11 +92,11 @@ class StudyDriver:
         """Whether something has to happen, or time to pass, before `next_trial` is asked."""
         if self.stop_requested:
             return False
-        recovery = self._recovery
-        is_any_ready = recovery.has_due or self._n_trials < self.space.trials
+        is_any_ready = self._recovery.has_due or self._n_trials < self.space.trials
         # Until the last trial has ended any of them may be put back.
-        is_last_out = not is_any_ready and len(self.running) + recovery.n_waiting > 0
-        return self.running.is_full or recovery.holds or is_last_out
+        may_come_back = len(self.running) + self._recovery.n_waiting > 0
+        is_last_out = may_come_back and not is_any_ready
+        return self.running.is_full or self._recovery.holds or is_last_out
 
     def tick(self) -> None:
         """Look at what changes by itself: disks, and the clock where no report makes us look.
@@ -191,19 +190,16 @@ class StudyDriver:
         return None if self._ended_by_limit(trial) else trial
 
     def _on_record(self, trial: LiveTrial, record: Record) -> None:
-        epoch, value = int(record["epoch"]), record.get(self.space.objective)
+        epoch = int(record["epoch"])
         if epoch in trial.values:
             return
-        if value is None:
-            problem = f"its records have no {self.space.objective}; choose another objective"
-            self._fail(trial, Failure("configuration", problem))
-        elif not math.isfinite(value):
-            problem = f"{self.space.objective} is {value} at epoch {epoch}"
-            self._fail(trial, Failure("numeric", problem))
-        else:
-            self._journal.epoch(trial, record, float(value))
-            self._recovery.is_under_way(trial)
-            self._judge(trial, epoch)
+        failure = unusable(record, self.space.objective)
+        if failure is not None:
+            self._fail(trial, failure)
+            return
+        self._journal.epoch(trial, record, float(record[self.space.objective]))
+        self._recovery.is_under_way(trial)
+        self._judge(trial, epoch)
 
     def _judge(self, trial: LiveTrial, epoch: int) -> None:
         """End a trial over a limit or complete, or that the pruner wants stopped and may stop."""
@@ -233,7 +229,10 @@ class StudyDriver:
     def _end(
         self, trial: LiveTrial, state: State, reason: str | None = None, kind: str | None = None
     ) -> None:
-        checkpoint = self._checkpoint(trial) if state == "complete" else None
+        checkpoint = None
+        if state == "complete":
+            location = trial_location(self._storage, trial.number)
+            checkpoint = checkpoint_for_ledger(location, self.space.epochs, self._folder)
         self._journal.ended(trial, state, reason=reason, kind=kind, checkpoint=checkpoint)
         self._forget(trial)
 
@@ -252,8 +251,3 @@ class StudyDriver:
             gpu_share=self.running.sharing.share,
             attempt=trial.attempt,
         )
-
-    def _checkpoint(self, trial: LiveTrial) -> str | None:
-        """Return where the final weights are, as the ledger names it."""
-        location = trial_location(self._storage, trial.number)
-        return checkpoint_for_ledger(location, self.space.epochs, self._folder)

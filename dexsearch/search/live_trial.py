@@ -9,7 +9,7 @@ from dexsearch.ledger.study import TrialRecord
 from dexsearch.search.limits import counted_parameters
 from dexsearch.search.retries import Setbacks
 from dexsearch.search.space import is_immune, trial_seed
-from dexsearch.search.trial import Record
+from dexsearch.search.trial import Failure, Record
 
 
 @dataclass(slots=True)
@@ -71,6 +71,17 @@ class LiveTrial:
             return 1
         is_safe = self.immune or self.would_prune_at is not None or space.pruner.kind == "none"
         return space.epochs if is_safe else space.pruner.min_epochs
+
+
+def unusable(record: Record, objective: str) -> Failure | None:
+    """Return why an epoch cannot be ranked, if it cannot."""
+    value = record.get(objective)
+    if value is None:
+        problem = f"its records have no {objective}; choose another objective"
+        return Failure("configuration", problem)
+    if not math.isfinite(value):
+        return Failure("numeric", f"{objective} is {value} at epoch {record['epoch']}")
+    return None
 
 
 def without_nan(record: Record) -> Record:
