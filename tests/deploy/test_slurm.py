@@ -40,7 +40,7 @@ fixed:
 def lab(tmp_path: Path) -> Iterator[SlurmLab]:
     (tmp_path / "home").mkdir()
     (tmp_path / "tiny.yaml").write_text(SPACE)
-    with SlurmLab(tmp_path / "lab") as slurm:
+    with SlurmLab(tmp_path / "lab", silence_s=45) as slurm:
         yield slurm
 
 
@@ -101,4 +101,14 @@ def test_a_job_that_is_queued_again_in_mid_run_is_the_same_search(
     lab.run("scontrol", "update", f"JobId={job}", "StartTime=now+15")
     told = _wait_for_end(lab, job, tmp_path)
     assert "restart 1" in told
+    assert sorted(_epochs(tmp_path)) == _all_of(4, 60)
+
+
+def test_a_job_outlives_a_node_that_slurm_calls_lost(lab: SlurmLab, tmp_path: Path) -> None:
+    job = _submit(lab, tmp_path, "--epochs", "60")
+    wait_until(lambda: len(_epochs(tmp_path)) > 20, PATIENCE_S, "epochs are recorded")
+    lab.lose("node3")
+    wait_until(lambda: "down" in lab.state_of("node3"), PATIENCE_S, "Slurm notices")
+    told = _wait_for_end(lab, job, tmp_path)
+    assert "restart 1" not in told
     assert sorted(_epochs(tmp_path)) == _all_of(4, 60)

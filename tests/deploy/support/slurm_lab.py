@@ -40,6 +40,7 @@ MpiDefault=none
 ReturnToService=2
 JobRequeue=1
 KillWait=5
+SlurmdTimeout={silence_s}
 SchedulerParameters=sched_interval=1,sched_min_interval=0,defer_batch=no
 SlurmdParameters=config_overrides
 GresTypes=gpu
@@ -62,13 +63,17 @@ def why_not() -> str | None:
 class SlurmLab:
     """A controller and `n_nodes` nodes; started by entering it, ended by leaving it."""
 
-    def __init__(self, folder: Path, *, n_nodes: int = 3, gpus_per_node: int = 2) -> None:
+    def __init__(
+        self, folder: Path, *, n_nodes: int = 3, gpus_per_node: int = 2, silence_s: int = 300
+    ) -> None:
         self.folder = folder
+        self._silence_s = silence_s  # until Slurm calls a node lost
         self.names = [f"node{i + 1}" for i in range(n_nodes)]
         self._tag = f"dx{os.getpid() % 100000}"
         self._subnet = f"10.78.{os.getpid() % 250}"
         self._gpus = [folder / f"gpu{i}" for i in range(gpus_per_node)]
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._hosts: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -109,6 +114,15 @@ class SlurmLab:
         told = self.run("sbatch", "--parsable", *arguments, environment=environment)
         return int(told.split(";")[0])
 
+    def lose(self, name: str) -> None:
+        """End a node with everything on it, at once, as a power cut does."""
+        self._hosts[name].kill()
+        self._hosts[name].wait()
+
+    def state_of(self, name: str) -> str:
+        """Return what Slurm thinks of a node, such as `idle` or `down*`."""
+        return self.run("sinfo", "--noheader", f"--nodes={name}", "--format=%T").strip()
+
     def facts(self, job: int) -> dict[str, str]:
         """Return what Slurm knows of a job, such as JobState, ExitCode and Restarts."""
         told = self.run("scontrol", "--oneliner", "show", "job", str(job))
@@ -131,7 +145,11 @@ class SlurmLab:
         n_nodes, n_gpus = len(self.names), len(self._gpus)
         self._conf.write_text(
             _SLURM_CONF.format(
-                folder=self.folder, subnet=self._subnet, n_nodes=n_nodes, n_gpus=n_gpus
+                folder=self.folder,
+                subnet=self._subnet,
+                n_nodes=n_nodes,
+                n_gpus=n_gpus,
+                silence_s=self._silence_s,
             )
         )
         for gpu in self._gpus:
@@ -172,17 +190,18 @@ class SlurmLab:
 
     def _start_host(self, host: str, name: str, daemon: str) -> None:
         setup = f"mount --bind {self.folder}/hosts /etc/hosts && hostname {name} && exec {daemon}"
-        self._start(
+        self._hosts[name] = self._start(
             *self._inside(host), "unshare", "--pid", "--fork", "--mount", "--uts",
             "--kill-child", "--mount-proc", "bash", "-c", setup,
         )  # fmt: skip
 
-    def _start(self, *command: str) -> None:
+    def _start(self, *command: str) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
             command, env={"PATH": _SYSTEM, "SLURM_CONF": str(self._conf)},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._processes.append(process)
+        return process
 
     def _end(self) -> None:
         for process in reversed(self._processes):  # a node's first process takes the rest along
