@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,10 @@ def run_ours(load: Load, watch: Watch, profile: DriverProfile) -> None:
     on_report = StudyDriver.on_report
 
     def counted(driver: StudyDriver, report: Report) -> bool:
-        watch.reports += 1
-        return on_report(driver, report)
+        before = watch.epochs
+        is_over = on_report(driver, report)
+        watch.reports += watch.epochs > before  # Tune tells the last one of a stopped trial twice
+        return is_over
 
     StudyDriver.on_report = counted  # type: ignore[method-assign]
 
@@ -185,7 +188,7 @@ def run_peer(load: Load, watch: Watch, profile: DriverProfile) -> None:
         tune.with_resources(Peer, {"cpu": 1, "gpu": 1}),
         tune_config=tune.TuneConfig(
             search_alg=OptunaSearch(
-                space=lambda trial: suggest(trial, space), metric="val_ssim", mode="max",
+                space=partial(suggest, space=space), metric="val_ssim", mode="max",
                 sampler=optuna.samplers.TPESampler(multivariate=True, group=True, seed=0),
             ),
             scheduler=ASHAScheduler(
