@@ -17,7 +17,7 @@ from dexsearch.ledger.study import StudyRecord, read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
-TRIALS, EPOCHS = 8, 9
+TRIALS, EPOCHS = 5, 18
 
 
 def values_by_node(record: StudyRecord, key: str) -> dict[str, set[str]]:
@@ -72,14 +72,15 @@ def test_a_node_that_joins_takes_trials_and_one_that_is_lost_costs_none(
     dataset.symlink_to(exposed_cohort.path)
     folder = tmp_path / "s"
     answer = ClusterSearch(
-        space={**SPACE, "trials": TRIALS, "pruner": {"kind": "none"}},
-        folder=str(folder), scenario="told_places", epoch_s=0.3,
+        space={**SPACE, "trials": TRIALS, "epochs": EPOCHS, "pruner": {"kind": "none"}},
+        folder=str(folder), scenario="told_places", epoch_s=0.2,
         nodes={"first": {"num_cpus": 2}, "second": {"num_cpus": 2}}, begin=("first",),
-        then=((4, "add", "second"), (30, "remove", "first")),
+        then=((4, "add", "second"), (24, "remove", "first")),
         dataset=str(dataset), digest=exposed_cohort.manifest.digest,
     ).run()  # fmt: skip
     assert answer["exit_code"] == 0, answer
     assert not dataset.exists()
+    assert "the cluster has room for 4 trials at once now, 2 before" in answer["messages"]
     record = check_study(folder, trials=TRIALS, epochs=EPOCHS)
     assert {trial.state for trial in record.trials} == {"complete"}
 
@@ -102,7 +103,7 @@ def test_the_same_command_on_a_new_cluster_is_the_same_search(
 ) -> None:
     dataset, folder = tmp_path / "cohort", tmp_path / "s"
     search = ClusterSearch(
-        space={**SPACE, "trials": 4, "pruner": {"kind": "none"}},
+        space={**SPACE, "trials": 4, "epochs": 9, "pruner": {"kind": "none"}},
         folder=str(folder), scenario="told_places", epoch_s=0.3,
         nodes={"a": {"num_cpus": 1}, "b": {"num_cpus": 1}}, begin=("a", "b"),
         dataset=str(dataset), digest=exposed_cohort.manifest.digest,
@@ -119,7 +120,7 @@ def test_the_same_command_on_a_new_cluster_is_the_same_search(
     dataset.symlink_to(exposed_cohort.path)
     answer = search.run()
     assert answer["exit_code"] == 0, answer
-    record = check_study(folder, trials=4, epochs=EPOCHS)
+    record = check_study(folder, trials=4, epochs=9)
     assert {trial.state for trial in record.trials} == {"complete"}
     for earlier, now in zip(before.trials, record.trials, strict=False):
         assert (earlier.params, earlier.config) == (now.params, now.config)
