@@ -253,4 +253,4 @@ def _at_once(plan: SearchPlan, images: ImageCounts) -> int:
         slots = n_slots(total, request)
     except EnvironmentFault:
         return 1  # meant for a larger machine; its time is told as if one trial fitted here
-    return n_concurrent(slots, space.trials, is_local=True)
+    return n_concurrent(slots, space.trials)

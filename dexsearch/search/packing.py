@@ -124,15 +124,14 @@ def n_slots(total: Mapping[str, float], request: Mapping[str, float]) -> int:
     return slots
 
 
-def n_concurrent(slots: int, n_trials: int, *, is_local: bool) -> int:
-    """Return how many trials run at once: on this machine a third of them, but at least two.
+def n_concurrent(slots: int, n_trials: int) -> int:
+    """Return how many trials run at once on this machine: a third of them, but at least two.
 
     With all at once the sampler would see no result before its last proposal, the pruner would
     have nothing to compare with, and each process takes some hundred megabytes. Whoever joins a
-    cluster has chosen its size, so there every slot is used.
+    cluster has chosen its size, so there every slot is used: see capacity.py.
     """
-    wanted = max(2, n_trials // 3) if is_local else n_trials
-    return max(1, min(slots, wanted, n_trials))
+    return max(1, min(slots, max(2, n_trials // 3), n_trials))
 
 
 def _need(

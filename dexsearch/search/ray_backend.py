@@ -89,7 +89,8 @@ class RayBackend:
         if 0 < gpus <= 1:
             driver.share_gpus(GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9)))
         slots = n_slots(total, request)
-        if self.address is not None:  # nodes may join and leave
+        is_local = self.address is None
+        if not is_local:  # nodes may join and leave
             driver.running.room = Capacity(
                 living_resources, cpus=request["cpu"], gpus=gpus, tell=driver.tell
             )
@@ -99,9 +100,7 @@ class RayBackend:
                 search_alg=StudySearcher(bridge),
                 scheduler=StudyScheduler(bridge),
                 num_samples=-1,
-                max_concurrent_trials=n_concurrent(slots, n_trials, is_local=True)
-                if self.address is None
-                else n_trials,
+                max_concurrent_trials=n_concurrent(slots, n_trials) if is_local else n_trials,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: f"trial-{assignment_of(trial).number}",
             ),

@@ -70,16 +70,13 @@ def test_an_actor_that_raised_is_not_used_again(kind: FailureKind, kept: bool) -
 
 
 @pytest.mark.parametrize(
-    ("slots", "trials", "is_local", "at_once"),
-    [
-        (16, 12, True, 4), (2, 12, True, 2), (1, 12, True, 1), (16, 3, True, 2), (16, 1, True, 1),
-        (16, 12, False, 12), (16, 64, False, 16),
-    ],
-)  # fmt: skip
+    ("slots", "trials", "at_once"),
+    [(16, 12, 4), (2, 12, 2), (1, 12, 1), (16, 3, 2), (16, 1, 1)],
+)
 def test_on_one_machine_at_most_a_third_of_the_trials_run_at_once(
-    slots: int, trials: int, is_local: bool, at_once: int
+    slots: int, trials: int, at_once: int
 ) -> None:
-    assert n_concurrent(slots, trials, is_local=is_local) == at_once
+    assert n_concurrent(slots, trials) == at_once
 
 
 def test_with_a_long_temporary_folder_sockets_go_below_tmp(
