@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from clusters import LabCluster
-from laws import assert_whole
 from searches import NewSearch
 from table import Row
 
@@ -19,7 +18,7 @@ def test_wrong_token(locked: LabCluster, new_search: NewSearch, row: Row) -> Non
     search = new_search(locked, trials=2)
     search.environment = {**search.environment, "RAY_AUTH_TOKEN": "00" * 32}
     driver = search.start()
-    assert driver.wait(90) == ENVIRONMENT_FAULT, driver.stderr[-2000:]
+    assert driver.wait(240) == ENVIRONMENT_FAULT, driver.stderr[-2000:]
     assert "token" in driver.told_error
     assert locked.environment["RAY_AUTH_TOKEN"] not in driver.stderr
     row.recovery = f"refused after {time.time() - driver.begun:.1f} s"
@@ -28,24 +27,19 @@ def test_wrong_token(locked: LabCluster, new_search: NewSearch, row: Row) -> Non
 
 def test_no_token(locked: LabCluster, new_search: NewSearch, row: Row) -> None:
     search = new_search(locked, trials=2)
-    right = search.environment
-    search.environment = {k: v for k, v in right.items() if not k.startswith("RAY_AUTH")}
+    search.environment = {k: v for k, v in search.environment.items() if "RAY_AUTH" not in k}
     driver = search.start()
-    assert driver.wait(90) == ENVIRONMENT_FAULT, driver.stderr[-2000:]
+    assert driver.wait(240) == ENVIRONMENT_FAULT, driver.stderr[-2000:]
     assert "token" in driver.told_error
     row.recovery = f"refused after {time.time() - driver.begun:.1f} s"
     row.saw(driver.told_error)
-    search.environment = right
-    search.start().ended_well()
-    row.lost_twice = assert_whole(search.study, 2, states=("complete",)).told
-    row.saw("with the token the same command works")
 
 
 def test_dead_address(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
     search = new_search(steady, trials=2)
     search.address = f"{steady.hosts.address(99)}:6379"
     driver = search.start()
-    assert driver.wait(90) == ENVIRONMENT_FAULT, driver.stderr[-2000:]
+    assert driver.wait(240) == ENVIRONMENT_FAULT, driver.stderr[-2000:]
     row.recovery = f"refused after {time.time() - driver.begun:.1f} s"
     row.saw(driver.told_error)
 
@@ -61,13 +55,11 @@ def test_versions_differ(
     steady.wait(4)
     try:
         driver = search.start()
-        code = driver.wait(120)
+        code = driver.wait(240)
         assert code == ENVIRONMENT_FAULT, f"exit code {code}: {driver.stderr[-2000:]}"
         assert steady.hosts.address(4) in driver.stderr, driver.stderr[-2000:]
         assert "--ship-code" in driver.stderr, driver.stderr[-2000:]
         row.saw(f"refused before any trial, {driver.told_error}")
-        search.start("--ship-code").ended_well()
     finally:
         steady.leave(4)
-    row.lost_twice = assert_whole(search.study, 3, states=("complete",)).told
-    row.saw("with --ship-code it ran on all four nodes")
+    assert not any(event["event"] == "trial_started" for event in search.events)
