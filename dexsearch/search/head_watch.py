@@ -17,11 +17,12 @@ from typing import Literal, Self
 from dexsearch.errors import EnvironmentFault
 
 WATCH_NAME = "dexsearch-watch"
-Health = Literal["well", "gone", "silent"]
-"""`gone`: certainly ended; `silent`: nobody answers, which may also be the network's fault."""
+Health = Literal["well", "gone", "cut off", "silent"]
+"""`gone`: the head has certainly ended; `cut off`: the node of this machine has, through which a
+driver does everything; `silent`: nobody answers, which may also be the network's fault."""
 
 _LOOK_EVERY_S = 1.0
-_LOOKS = {"gone": 4, "silent": 30}
+_LOOKS: dict[Health, int] = {"gone": 4, "cut off": 4, "silent": 30}
 _ANSWERS_WITHIN_S = 1.0
 _FAREWELL_S = 2.0
 
@@ -75,11 +76,11 @@ class HeadWatch:
         self._left.set()
 
     def _watch(self) -> None:
-        n_looks = {"gone": 0, "silent": 0}
+        n_looks: dict[Health, int] = dict.fromkeys(_LOOKS, 0)
         while not self._left.wait(_LOOK_EVERY_S):
             health = self._look()
             if health == "well":
-                n_looks = dict.fromkeys(n_looks, 0)
+                n_looks = dict.fromkeys(_LOOKS, 0)
                 continue
             n_looks[health] += 1
             if n_looks[health] == _LOOKS["gone"] and health == "silent":
@@ -89,11 +90,15 @@ class HeadWatch:
                 return
 
     def _end(self, health: Health) -> None:
-        verb = "has ended" if health == "gone" else "does not answer"
+        told = {
+            "gone": f"{self._what} has ended",
+            "cut off": f"{self._what} has given up the node on this machine",
+            "silent": f"{self._what} does not answer",
+        }[health]
         leave = threading.Thread(target=self._leave, daemon=True)
         leave.start()
         leave.join(_FAREWELL_S)
-        _say(f"{self._what} {verb}; all that was reported is kept")
+        _say(f"{told}; all that was reported is kept")
         _say("hint: the same command continues the search, once Ray is there")
         code = self._exit_code()
         os._exit(EnvironmentFault.exit_code if code is None else code)

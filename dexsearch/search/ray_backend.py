@@ -132,10 +132,16 @@ class RayBackend:
 
 def _head_watch(driver: StudyDriver, *, is_local: bool) -> HeadWatch:
     """Return what ends this process if the Ray that it is connected to ends."""
-    head = str(ray.get_runtime_context().gcs_address)
+    context = ray.get_runtime_context()
+    head, own = str(context.gcs_address), context.get_node_id()
 
     def look() -> Health:
-        return "gone" if is_local_cluster_dead() else health_of_head(head)
+        if is_local_cluster_dead():
+            return "gone"
+        health = health_of_head(head)
+        if health == "well" and own not in {node["NodeID"] for node in _living_nodes()}:
+            return "cut off"
+        return health
 
     return HeadWatch(
         look,

@@ -64,6 +64,14 @@ def test_a_signal_that_came_before_decides_on_the_exit_code(exit_codes: list[int
     assert exit_codes == [143]
 
 
+def test_without_its_own_node_a_driver_ends_too(
+    exit_codes: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    watched(iter(["cut off"] * 4))
+    assert exit_codes == [4]
+    assert "the head has given up the node on this machine" in capfd.readouterr().err
+
+
 def test_silence_is_told_soon_and_borne_for_longer(
     exit_codes: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
