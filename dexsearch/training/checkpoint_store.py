@@ -85,6 +85,9 @@ class CheckpointStore(ABC):
         place = below(self.location, f"{epoch:05d}")
         try:
             hashes: dict[str, str] = json.loads(self.read(epoch, MANIFEST))["sha256"]
+            strange = [name for name in hashes if name != Path(name).name]
+            if strange:
+                raise ValueError(f"{strange[0]!r} is no name of a file in it")
             contents = {name: self.read(epoch, name, hashes[name]) for name in hashes}
         except ConnectionError:
             raise

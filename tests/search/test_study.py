@@ -19,6 +19,8 @@ from dexsearch.search.progress import SilentProgress
 from dexsearch.search.site import Site
 from dexsearch.search.study import run_study
 from dexsearch.search.trial import Assignment, Record
+from dexsearch.training.checkpoint_store import checkpoint_store
+from dexsearch.training.checkpoint_writer import CheckpointWriter
 
 PRUNER = {"min_epochs": 1, "reduction": 2, "immune_every": 4}
 SMALL: dict[str, object] = {"trials": 6, "epochs": 4, "pruner": PRUNER}
@@ -328,6 +330,34 @@ def test_storage_elsewhere_holds_the_checkpoints(tmp_path: Path) -> None:
     weights = tmp_path / "shared" / "ribs" / "trials" / "0" / "00009"
     assert outcome.record.checkpoint_location(trial) == str(weights)
     assert weights.is_dir()
+
+
+def saving(assignment: Assignment) -> Iterator[Record]:
+    writer = CheckpointWriter(checkpoint_store(assignment.checkpoints))
+    for record in rising_anything(assignment):
+        writer.save(record["epoch"], {"weights": b"w"})
+        yield record
+
+
+def test_storage_behind_a_uri_holds_the_checkpoints_and_the_ledger_names_it(
+    tmp_path: Path,
+) -> None:
+    outcome = run_study(
+        space_with(trials=1),
+        study="ribs",
+        folder=tmp_path / "studies" / "ribs",
+        dataset=Path("x"),
+        dataset_digest="d",
+        size_px=(64, 64),
+        site=Site(storage=f"file://{tmp_path}/shared"),
+        progress=SilentProgress(),
+        backend=InProcessBackend(saving),
+    )
+    (trial,) = outcome.record.trials
+    place = f"file://{tmp_path}/shared/ribs/trials/0"
+    assert trial.checkpoint == outcome.record.checkpoint_location(trial) == f"{place}/00009"
+    assert checkpoint_store(place).files(9) == {"weights": b"w"}
+    assert not (tmp_path / "studies" / "ribs" / "trials").exists()
 
 
 def test_workers_are_given_absolute_folders(

@@ -1,6 +1,7 @@
 """Laws of every place for checkpoints: whole or passed over, two kept, one writer at a time."""
 
 import errno
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,14 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(
     with pytest.raises(ValueError, match="00002"):
         checkpoint_store(location).files(2)
     assert newest(location) == (1, files("one"))
+
+
+@pytest.mark.parametrize("name", ["../00001/state.json", "/etc/hostname", "a/b"])
+def test_a_manifest_that_names_files_elsewhere_is_refused(location: str, name: str) -> None:
+    CheckpointWriter(checkpoint_store(location)).save(1, files("one"))
+    raw(location).put(f"00001/{MANIFEST}", json.dumps({"sha256": {name: "0" * 64}}).encode())
+    with pytest.raises(ValueError, match="is no name of a file in it"):
+        checkpoint_store(location).files(1)
 
 
 def test_a_writer_that_was_taken_over_from_writes_and_deletes_nothing(location: str) -> None:
