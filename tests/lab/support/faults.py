@@ -57,7 +57,7 @@ FAULTS = (
     Fault(
         "nan",
         "NaN",
-        "learning rate 1e30: losses are not finite",
+        "a first trial with learning rate 1 and no normalisation: its losses overflow",
         "never pruned by ASHA: full budget spent",
     ),
     Fault(
