@@ -13,7 +13,7 @@ from dexsearch.search.storage import (
     study_location,
     trial_location,
 )
-from tests.s3_server import KEYS, S3Server
+from tests.s3_server import KEYS, S3Server, s3_server
 
 URI = "s3://bucket/a?endpoint_override=10.0.0.9:9000&scheme=http"
 
@@ -99,6 +99,16 @@ def silent_port() -> Iterator[int]:
 def test_a_server_that_never_answers_is_given_up(keys: None, silent_port: int) -> None:
     error = refused(f"s3://bucket/a?endpoint_override=127.0.0.1:{silent_port}&scheme=http")
     assert isinstance(error, EnvironmentFault)
+
+
+@pytest.mark.slow
+def test_who_is_not_let_in_is_told_where_keys_come_from(keys: None) -> None:
+    with s3_server(INITIAL_NO_AUTH_ACTION_COUNT="1") as server:  # one request is free: the bucket
+        error = refused(server.bucket("theirs"))
+    assert isinstance(error, EnvironmentFault)
+    assert "ACCESS_DENIED" in str(error)
+    assert "AWS_SECRET_ACCESS_KEY" in (error.hint or "")
+    assert KEYS["AWS_SECRET_ACCESS_KEY"] not in f"{error} {error.hint}"
 
 
 @pytest.mark.slow
