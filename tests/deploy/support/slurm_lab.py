@@ -39,7 +39,6 @@ SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 JobRequeue=1
-KillWait=5
 SlurmdTimeout={silence_s}
 SchedulerParameters=sched_interval=1,sched_min_interval=0,defer_batch=no
 SlurmdParameters=config_overrides
