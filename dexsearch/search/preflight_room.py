@@ -1,6 +1,7 @@
 """Is there a node that a trial fits on? If not, wait for one to join, and say so."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -184,5 +185,7 @@ def has_autoscaler() -> bool:
     if enabled == b"1":
         return True
     status = json.loads(internal_kv._internal_kv_get(b"__autoscaling_status") or b"{}")
-    types = (status.get("autoscaler_report") or {}).get("active_nodes", {})
-    return any(not name.startswith("node_") for name in types)
+    report = status.get("autoscaler_report") or {}
+    types = set((report.get("node_type_mapping") or {}).values())
+    types |= (report.get("active_nodes") or {}).keys()
+    return any(re.fullmatch(r"node_[0-9a-f]+", name) is None for name in types)
