@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexsearch.config.space import ResourcesConfig
-from dexsearch.errors import EnvironmentFault
+from dexsearch.errors import DexSearchError, EnvironmentFault
 from dexsearch.jobs.checkup import Check, Findings
-from dexsearch.location import is_uri
+from dexsearch.location import is_uri, shown
 
 if TYPE_CHECKING:
     from dexsearch.search.preflight import Inspection
@@ -71,9 +71,15 @@ def _token(address: str, told: list[str]) -> Iterator[Check]:
 def _nodes(address: str, storage: str) -> Iterator[Check]:
     from dexsearch.search.preflight import PreflightRequest, inspect_cluster
     from dexsearch.search.ray_cluster import ray_cluster
+    from dexsearch.search.storage import refuse_unusable_storage
 
     if not is_uri(storage) and not Path(storage).is_dir():
         yield _find.problem("storage", f"{storage} is no folder here", "make it, or mount it")
+        return
+    try:
+        refuse_unusable_storage(storage, by_writing=False)
+    except DexSearchError as error:
+        yield _find.problem("storage", str(error), error.hint or "give another --storage")
         return
     request = PreflightRequest(address, storage, None, None, _ANY_TRIAL)
     with ray_cluster(address):
@@ -96,7 +102,7 @@ def node_checks(found: "Inspection", storage: str) -> Iterator[Check]:
             yield _find.ok(f"node {report.name}", _summary(report))
     if not any(finding.about == "storage" for finding in found.findings):
         what = "every node reads and writes it" if len(found.reports) > 1 else "the node uses it"
-        kind = storage if is_uri(storage) else f"the folder {storage}"
+        kind = shown(storage) if is_uri(storage) else f"the folder {storage}"
         yield _find.ok("storage", f"{kind}: {what}")
 
 

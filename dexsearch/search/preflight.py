@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.errors import EnvironmentFault
+from dexsearch.location import shown
 from dexsearch.search import preflight_node
 from dexsearch.search.preflight_asking import Questions, ask_nodes, in_time
 from dexsearch.search.preflight_node import Answer
@@ -145,9 +146,10 @@ def _begun_probe(storage: str, longest_s: float) -> tuple[str, str]:
     try:
         return in_time(longest_s, preflight_node.begin_probe, storage)
     except Exception as error:  # whatever a file system or pyarrow says
-        why = f"no answer in {longest_s:g} s" if isinstance(error, TimeoutError) else str(error)
+        told = next(iter(str(error).splitlines()), type(error).__name__)[:300]
         raise EnvironmentFault(
-            f"this machine cannot write into the storage {storage}: {why}", hint=SHARE_STORAGE
+            f"this machine cannot write into the storage {shown(storage)}: {told}",
+            hint=SHARE_STORAGE,
         ) from error
 
 

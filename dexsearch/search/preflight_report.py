@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dexsearch.location import shown
 from dexsearch.search.preflight_node import Answer
 
 TOO_LITTLE_BYTES, LITTLE_BYTES = 5e8, 5e9
@@ -154,10 +155,10 @@ def _of_storage(report: NodeReport, storage: str | None) -> Iterator[Finding]:
     if answer is None or storage is None:
         return
     if answer["storage_fault"] is not None:
-        told = f"cannot use the storage {storage}: {answer['storage_fault']}"
+        told = f"cannot use the storage {shown(storage)}: {answer['storage_fault']}"
         yield Finding(report.name, "storage", told, SHARE_STORAGE)
     elif not report.wrote_back:
-        told = f"what it writes into the storage {storage} does not reach the driver"
+        told = f"what it writes into the storage {shown(storage)} does not reach the driver"
         yield Finding(report.name, "storage", told, SHARE_STORAGE)
 
 
@@ -169,7 +170,7 @@ def _of_space(reports: Sequence[NodeReport], storage: str | None) -> Iterator[Fi
     shared = [(a["storage_free"], name) for name, a in answered if a["storage_free"] is not None]
     if shared:
         free, name = min(shared)
-        yield from _little(name, f"the storage {storage}", int(free or 0))
+        yield from _little(name, f"the storage {shown(storage or '')}", int(free or 0))
 
 
 def _little(node: str, place: str, free: int) -> Iterator[Finding]:

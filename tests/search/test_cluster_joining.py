@@ -133,22 +133,18 @@ def test_jobs_without_the_right_token_are_refused() -> None:
             assert ("from the job" in done.stdout.splitlines()) == is_taken, told
 
 
-@pytest.mark.parametrize(("secrets", "state"), [(RIGHT, "ok"), (WRONG, "problem")])
-def test_doctor_shows_a_cluster_as_rows(
-    locked: Nodes, secrets: dict[str, str], state: str, tmp_path: Path
-) -> None:
+def test_doctor_shows_a_cluster_as_rows_and_leaves_nothing(locked: Nodes, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dexsearch", "doctor", "--quick", "--format", "json"]
     done = subprocess.run(
         [*command, "--address", locked.address, "--workspace", str(tmp_path / "workspace")],
-        env=environment(locked, **secrets), cwd=locked.scratch,
+        env=locked.environment(), cwd=locked.scratch,
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     told = json.loads(done.stdout)
     rows = {c["name"]: c["state"] for c in told["checks"] if c["group"] == "cluster"}
-    assert rows["joining"] == state, done.stdout
-    assert {"token", "storage"} <= rows.keys() if state == "ok" else rows.keys() == {"joining"}
+    assert {rows[name] for name in ("joining", "token", "storage")} == {"ok"}, done.stdout
+    assert any(name.startswith("node ") for name in rows)
     assert done.returncode == (0 if told["healthy"] else 4)
-    assert (state == "ok") >= told["healthy"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,6 +15,8 @@ from dexsearch.search.preflight_asking import clock_offset_s
 from dexsearch.search.preflight_node import Answer, Question
 from dexsearch.search.preflight_report import Finding, NodeReport, dataset_note, findings
 from dexsearch.search.preflight_room import Node, no_room, nodes_of_trials, waiting_line
+from dexsearch.training.object_storage import open_storage
+from tests.s3_server import S3Server
 
 STORAGE = "/shared/studies"
 HERE: Answer = {
@@ -195,6 +197,27 @@ def test_a_probe_goes_there_and_back_and_leaves_nothing(tmp_path: Path) -> None:
         preflight_node.end_probe(place)
         assert preflight_node.read_probe(place, "n1") is None
     assert list((tmp_path / "s").iterdir()) == list((tmp_path / "u").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_probe_goes_to_an_s3_bucket_and_back_and_leaves_nothing(s3: S3Server) -> None:
+    bucket = s3.bucket("preflight")
+    place, secret = preflight_node.begin_probe(s3.uri("preflight/studies/ribs"))
+    answer = preflight_node.look(question(place, secret))
+    assert (answer["storage_fault"], answer["storage_free"]) == (None, None)
+    assert preflight_node.read_probe(place, "n1") == secret
+    preflight_node.end_probe(place)
+    assert preflight_node.read_probe(place, "n1") is None
+    assert open_storage(bucket).folders() in ([], ["studies"])
+    elsewhere, _ = preflight_node.begin_probe(s3.uri("preflight/other"))
+    assert preflight_node.look(question(elsewhere, "not this"))["storage_fault"] is not None
+
+
+def test_a_key_in_a_uri_is_never_told() -> None:
+    storage = "https://somebody:5ec4e7@storage/a?access_key=5ec4e7"
+    fault = node(1, storage_fault="no")
+    (finding,) = findings([fault], HERE, storage=storage, ship_code=False)
+    assert "5ec4e7" not in str(finding)
 
 
 def test_a_folder_of_the_same_name_elsewhere_is_no_shared_storage(
