@@ -13,6 +13,8 @@ MARGIN_BYTES = 50 * 2**20
 """Wanted in every folder besides checkpoints: the ledger, study.db, logs, Ray's own files."""
 MARGIN_FILES = 100
 FILES_PER_CHECKPOINT = 10
+PLENTY_BYTES = 4 * 2**30
+"""More than a checkpoint takes; with so much room for each, nobody looks how large they are."""
 _TRIALS_LOOKED_AT = 64
 
 
@@ -32,26 +34,32 @@ class DiskGuard:
 
         A folder that cannot be looked at, such as one of a server that is gone, is in want too.
         """
-        for folder, wanted_bytes, wanted_files in self._wanted():
-            try:
-                found = os.statvfs(_existing(folder))
-            except OSError as error:
-                return f"{folder} cannot be looked at: {error.strerror}"
-            free_bytes = found.f_bavail * found.f_frsize
-            if free_bytes < wanted_bytes:
-                return f"{_mib(free_bytes)} free in {folder}, {_mib(wanted_bytes)} wanted"
-            if found.f_files and found.f_favail < wanted_files:  # some have no such limit
-                return f"{found.f_favail} more files fit in {folder}, {wanted_files} wanted"
+        if self.storage is not None and (told := self._shortage_of_storage(self.storage)):
+            return told
+        for folder in self.folders:
+            if told := _shortage(folder, MARGIN_BYTES, MARGIN_FILES):
+                return told
         return None
 
-    def _wanted(self) -> Iterator[tuple[Path, int, int]]:
-        """Yield each folder with the bytes and the files that it should have room for."""
-        if self.storage is not None:
-            bytes_ = self.at_once * largest_checkpoint_bytes(self.storage)
-            files = self.at_once * FILES_PER_CHECKPOINT
-            yield self.storage, bytes_ + MARGIN_BYTES, files + MARGIN_FILES
-        for folder in self.folders:
-            yield folder, MARGIN_BYTES, MARGIN_FILES
+    def _shortage_of_storage(self, storage: Path) -> str | None:
+        files = self.at_once * FILES_PER_CHECKPOINT + MARGIN_FILES
+        if _shortage(storage, self.at_once * PLENTY_BYTES, files) is None:
+            return None
+        checkpoints = self.at_once * largest_checkpoint_bytes(storage)
+        return _shortage(storage, checkpoints + MARGIN_BYTES, files)
+
+
+def _shortage(folder: Path, wanted_bytes: int, wanted_files: int) -> str | None:
+    try:
+        found = os.statvfs(_existing(folder))
+    except OSError as error:
+        return f"{folder} cannot be looked at: {error.strerror}"
+    free_bytes = found.f_bavail * found.f_frsize
+    if free_bytes < wanted_bytes:
+        return f"{_mib(free_bytes)} free in {folder}, {_mib(wanted_bytes)} wanted"
+    if found.f_files and found.f_favail < wanted_files:  # some have no such limit
+        return f"{found.f_favail} more files fit in {folder}, {wanted_files} wanted"
+    return None
 
 
 def largest_checkpoint_bytes(storage: Path) -> int:

@@ -1,5 +1,6 @@
 """Begin or continue a search; the one function that the rest of dexsearch calls."""
 
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -109,6 +110,7 @@ def run_study(
             display.message(note)
         with _told_unwritable(folder / DATABASE_NAME):
             study_asked, database = open_study(folder, record, events, space)
+        folders = [folder] if site.address else [folder, Path(tempfile.gettempdir())]
         driver = StudyDriver(
             space,
             record,
@@ -118,9 +120,11 @@ def run_study(
             progress=display,
             is_time_over=lambda: deadline is not None and clock() >= deadline,
             follow=database.follow,
-            shortage=DiskGuard(
-                [folder], None if is_uri(checkpoints) else Path(checkpoints)
-            ).shortage,
+            shortage=lambda: DiskGuard(
+                folders,
+                None if is_uri(checkpoints) else Path(checkpoints),
+                at_once=max(1, len(driver.running)),
+            ).shortage(),
         )
         signals = StopOnSignals(driver.request_stop, is_idle=lambda: not driver.running)
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself

@@ -8,7 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from dexsearch.search.disk_guard import MARGIN_BYTES, DiskGuard, largest_checkpoint_bytes
+from dexsearch.search.disk_guard import (
+    MARGIN_BYTES,
+    PLENTY_BYTES,
+    DiskGuard,
+    largest_checkpoint_bytes,
+)
 
 MIB = 2**20
 
@@ -44,6 +49,19 @@ def test_storage_wants_the_largest_checkpoint_once_for_each_trial_at_once(
     assert DiskGuard([], storage=tmp_path, at_once=4).shortage() is None
     told = DiskGuard([tmp_path / "x"], storage=tmp_path, at_once=5).shortage()
     assert told == f"58 MiB free in {tmp_path}, 60 MiB wanted"
+
+
+def test_where_there_is_plenty_nobody_looks_how_large_checkpoints_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(storage: Path) -> int:
+        raise AssertionError("looked")
+
+    monkeypatch.setattr("dexsearch.search.disk_guard.largest_checkpoint_bytes", look)
+    disk(monkeypatch, free_mib=2 * PLENTY_BYTES // MIB)
+    assert DiskGuard([], storage=tmp_path, at_once=2).shortage() is None
+    with pytest.raises(AssertionError, match="looked"):
+        DiskGuard([], storage=tmp_path, at_once=3).shortage()
 
 
 def test_too_few_inodes_are_a_shortage_and_no_count_of_them_is_none(
