@@ -60,10 +60,11 @@ class HeadWatch:
         self._exit_code = exit_code
         self._farewell = farewell
         self._left = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name=WATCH_NAME, daemon=True)
 
     def __enter__(self) -> Self:
         """Begin to watch."""
-        threading.Thread(target=self._watch, name=WATCH_NAME, daemon=True).start()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -74,11 +75,12 @@ class HeadWatch:
     ) -> None:
         """Stop watching: from here on Ray is meant to end."""
         self._left.set()
+        self._thread.join(_FAREWELL_S)
 
     def _watch(self) -> None:
         n_looks: dict[Health, int] = dict.fromkeys(_LOOKS, 0)
         while not self._left.wait(_LOOK_EVERY_S):
-            health = self._look()
+            health = self._seen()
             if health == "well":
                 n_looks = dict.fromkeys(_LOOKS, 0)
                 continue
@@ -88,6 +90,13 @@ class HeadWatch:
             if n_looks[health] >= _LOOKS[health]:
                 self._end(health)
                 return
+
+    def _seen(self) -> Health:
+        """Look; whoever asks Ray while it ends gets an exception of any kind."""
+        try:
+            return self._look()
+        except Exception:
+            return "silent"
 
     def _end(self, health: Health) -> None:
         told = {

@@ -93,6 +93,19 @@ def test_a_farewell_that_hangs_or_raises_does_not_keep_the_process(
     assert exit_codes == [4, 4]
 
 
+def test_a_look_that_raises_is_silence(exit_codes: list[int]) -> None:
+    looks = iter(range(30))
+
+    def raising() -> Health:
+        if next(looks, None) is None:
+            raise Ended
+        raise RuntimeError("Ray ends")
+
+    with HeadWatch(raising, what="the head") as watch:
+        watch._thread.join(5)
+    assert exit_codes == [4]
+
+
 def test_after_leaving_nobody_watches(exit_codes: list[int]) -> None:
     with HeadWatch(lambda: "well", what="the head"):
         pass
