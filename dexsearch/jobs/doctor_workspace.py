@@ -17,6 +17,7 @@ from dexsearch.location import above, below, is_elsewhere
 from dexsearch.locking import is_locked
 from dexsearch.registry.record import LOG_NAME, Registration, Registry, read_registry
 from dexsearch.registry.store import PACKAGES
+from dexsearch.search.lease import is_held
 from dexsearch.training.checkpoint_store import checkpoint_store
 from dexsearch.wording import workspace_flag
 
@@ -53,7 +54,7 @@ def workspace_checks(workspace: Path, *, with_hashes: bool, progress: Count) -> 
 
 def _study(folder: Path) -> Iterator[Check]:
     name, ledger = f"study {folder.name}", folder / LEDGER_NAME
-    is_live = is_locked(lock_of(ledger))
+    is_live = is_locked(lock_of(ledger)) or is_held(folder)
     try:
         events = read_events(ledger)
         record = study_from_events(events, folder) if events else None

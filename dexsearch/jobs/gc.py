@@ -31,6 +31,7 @@ from dexsearch.registry.address import DATABASE
 from dexsearch.registry.inspection import run_ids
 from dexsearch.registry.packing import nobody_packing
 from dexsearch.registry.record import Registry, read_registry
+from dexsearch.search.lease import is_held
 
 LOCK_NAME = "gc.lock"
 
@@ -103,6 +104,8 @@ class _Collector:
             self.passed_over.append(f"study {name}: a symlink leads to it")
             return
         try:
+            if is_held(folder):  # by another machine, which the lock may not tell of
+                raise StudyBusy("a process holds it; dexsearch status tells which")
             with self._locked(lock_of(ledger), f"study {name}"):
                 events = read_events(ledger)
                 if events:

@@ -58,14 +58,14 @@ class RayBackend:
 
     def _nodes_are_fit(self, driver: StudyDriver) -> bool:
         """Look at the nodes that trials may run on; False if the user stopped that."""
+        driver.on_backend_ready()
         if self.preflight is None:
-            return True
+            return not driver.stop_requested
 
         def is_stopped() -> bool:
             driver.tick()
             return driver.stop_requested
 
-        driver.on_backend_ready()
         preflight(self.preflight, driver.tell, is_stopped=is_stopped)
         return not driver.stop_requested
 

@@ -21,6 +21,7 @@ from dexsearch.ledger.study import LEDGER_NAME, read_study
 from dexsearch.locking import hold_lock
 from dexsearch.registry.packing import while_packing
 from dexsearch.registry.store import PACKAGES, register
+from dexsearch.search.lease import study_lease
 from dexsearch.training.checkpoint import open_checkpoint
 from dexsearch.training.checkpoint_store import WRITER
 
@@ -386,3 +387,16 @@ def test_checkpoints_outside_the_study_are_told_of_and_stay(
     assert found.items == ()
     assert str(elsewhere) in found.passed_over[0]
     assert (elsewhere / "trials" / "0" / "00002").is_dir()
+
+
+def test_a_study_that_a_process_holds_is_passed_over_where_locks_tell_nothing(
+    workspace: Path,
+) -> None:
+    study = begin_study(workspace, *FOUR, n_register=0)
+    before = everything(workspace)
+    with study_lease(study, takeover=False, tell=print):
+        held = collect(workspace)
+        assert any("a process holds it" in told for told in held.passed_over)
+        assert checkpoints(study).keys() == {0, 1, 2, 3}
+    assert collect(workspace).items
+    assert len(everything(workspace)) < len(before)
