@@ -13,6 +13,8 @@ from table import Row
 pytestmark = pytest.mark.lab
 BUSY, INTERRUPTED, TERMINATED = 6, 130, 143
 AN_HOUR_S = 3600
+UNWATCHED = {"cpus": 1, "gpus": 0, "hang_s": 0}
+"""A trial may be suspended for as long as the test likes."""
 
 
 def continues(search: Search, row: Row, trials: int = 3) -> None:
@@ -66,12 +68,13 @@ def test_sigterm(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
 
 
 def test_duplicate_start(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=3)
+    search = new_search(steady, trials=3, resources=UNWATCHED)
     driver = search.start()
     search.wait_for_epochs(10, driver)
     search.before = steady.hosts.inside(3)
-    second = search.start()
-    assert second.wait(240) == BUSY, second.stderr[-2000:]
+    with steady.paused():
+        second = search.start()
+        assert second.wait(240) == BUSY, second.stderr[-2000:]
     told = next(line for line in second.stderr.splitlines() if line.startswith("error"))
     assert re.search(rf"\b{driver.process.pid}\b", told), told
     row.saw(f"exit {BUSY}, naming process and host that hold it; the first one went on")
@@ -80,15 +83,16 @@ def test_duplicate_start(steady: LabCluster, new_search: NewSearch, row: Row) ->
 
 
 def test_clock_off(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=3)
+    search = new_search(steady, trials=3, resources=UNWATCHED)
     inside = list(search.before)
     search.environment = {**search.environment, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     search.before = [*inside, "faketime", "-f", "+1h"]
     driver = search.start()
     search.wait_for_epochs(10, driver)
     assert search.events[-1]["time"] > time.time() + AN_HOUR_S / 2, "its clock is not off"
-    second = search.start()
-    assert second.wait(240) == BUSY, second.stderr[-2000:]
+    with steady.paused():
+        second = search.start()
+        assert second.wait(240) == BUSY, second.stderr[-2000:]
     driver.kill()
     search.before = [*inside, "faketime", "-f", "-1h"]
     begun = time.monotonic()

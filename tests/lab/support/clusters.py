@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from namespaces import Hosts
@@ -137,6 +137,16 @@ class LabCluster:
         running = self.hosts.processes(host)
         return [pid for pid, command in running.items() if command.startswith(_TRIAL)]
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Suspend every trial as long as the block runs, so that none ends meanwhile."""
+        pids = [pid for host in self._nodes for pid in self.trial_processes(host)]
+        _send(signal.SIGSTOP, pids)
+        try:
+            yield
+        finally:
+            _send(signal.SIGCONT, pids)
+
     def stop(self) -> None:
         """Kill every node."""
         for host in sorted(self._nodes, reverse=True):
@@ -144,6 +154,12 @@ class LabCluster:
 
     def _told(self, host: int) -> Path:
         return self._folder.with_name(f"{self._folder.name}-host{host}.txt")
+
+
+def _send(number: signal.Signals, pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 _UMASKS = {3: "027", 4: "077"}
