@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -263,8 +264,9 @@ def test_of_many_gcs_at_once_each_piece_goes_once(workspace: Path) -> None:
     ]  # fmt: skip
     ended = [(process.communicate()[0], process.returncode) for process in running]
     assert {code for _, code in ended} <= {0, 6}
-    freed = [item["path"] for out, code in ended if code == 0 for item in json.loads(out)["items"]]
-    assert len(freed) == len(set(freed)) == 7
+    items = [item for out, code in ended if code == 0 for item in json.loads(out)["items"]]
+    assert len({item["path"] for item in items}) == len(items)
+    assert Counter(item["kind"] for item in items) == {"checkpoint": 7, "mark": 3}
     assert checkpoints(study) == {1: ["00002"]}
 
 
