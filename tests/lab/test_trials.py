@@ -123,8 +123,8 @@ def bad_checkpoints(
     again.ended_well()
     whole = assert_whole(search.study, 2, states=("complete",))
     row.lost_twice = whole.told
-    row.saw(f"went on from the older one; {whole.states}")
-    row.saw("said so" if "passed over" in again.stderr else "did not say so")
+    row.saw(f"completed all the same: {whole.states}")
+    row.saw("the driver said so" if "passed over" in again.stderr else "the driver did not say so")
 
 
 def test_checkpoint_corrupted(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
