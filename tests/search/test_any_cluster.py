@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import ClusterSearch
+from cluster_search import ClusterSearch
 from searching import check_study
 
 from dexsearch.data.store import Dataset

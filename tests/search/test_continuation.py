@@ -90,7 +90,7 @@ def test_another_machine_is_written_once_and_only_if_trials_are_left(tmp_path: P
     for machine, n_events in ((one, 1), (one, 1), (two, 2), (one, 2), (None, 2)):
         with EventLog(tmp_path / LEDGER_NAME) as log:
             asked = replace(request_with(trials=1), machine=machine)
-            assert len(_opened_events(log, asked, tmp_path)) == n_events
+            assert len(_opened_events(log, asked, tmp_path, token=None)) == n_events
     with EventLog(tmp_path / LEDGER_NAME) as log:
         log.append(
             {"event": "trial_started", "trial": 0, "params": {}, "config": {}, "immune": False,
@@ -99,7 +99,7 @@ def test_another_machine_is_written_once_and_only_if_trials_are_left(tmp_path: P
         log.append({"event": "trial_ended", "trial": 0, "state": "failed"})
     with EventLog(tmp_path / LEDGER_NAME) as log:
         asked = replace(request_with(trials=1), machine=three)
-        assert len(_opened_events(log, asked, tmp_path)) == 4
+        assert len(_opened_events(log, asked, tmp_path, token=None)) == 4
     assert read_study(tmp_path).machines == (one, two)
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from clusters import ClusterSearch
+from cluster_search import ClusterSearch
 from searching import SPACE, check_study
 
 from dexsearch.data.store import Dataset
