@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install demo check test test-slow lab clean
+.PHONY: install demo check test test-slow lab lab-slurm clean
 
 install: .venv/installed
 
@@ -28,6 +28,15 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m "(slow or cluster) and not lab"
+
+# Every fault of docs/faults.md on a cluster of this machine; needs Linux and root.
+# `make lab CASE=partition` injects one.
+lab: install
+	$(BIN)/python -m pytest tests/lab -m lab $(if $(CASE),-k "$(CASE)")
+
+# The batch script of deploy/slurm in a real Slurm of three nodes; needs root and its packages.
+lab-slurm: install
+	$(BIN)/python -m pytest tests/deploy/test_slurm.py -m lab
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
