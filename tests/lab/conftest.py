@@ -30,8 +30,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring cases together that share a cluster."""
-    items.sort(key=lambda item: _KINDS.index(_kind(item)))
+    """Bring cases together that share a cluster; other tests keep their places."""
+    places = [n for n, item in enumerate(items) if item.path.is_relative_to(Path(__file__).parent)]
+    cases = sorted((items[n] for n in places), key=lambda item: _KINDS.index(_kind(item)))
+    for place, case in zip(places, cases, strict=True):
+        items[place] = case
 
 
 def _kind(item: pytest.Item) -> str:
