@@ -52,6 +52,15 @@ def test_ray_units_have_the_token_as_a_credential(name: str) -> None:
     assert environment["HOME"] == "%S/dexsearch"
 
 
+def test_whoever_runs_or_joins_ray_can_write_its_sessions() -> None:
+    joining = [n for n in UNITS if {"start", "--address"} & set(unit(n)["ExecStart"][0].split())]
+    assert joining == RAY_UNITS
+    for name in joining:  # ProtectSystem=strict closes /var/cache otherwise
+        assert unit(name)["CacheDirectory"] == ["dexsearch"]
+        folder = [w for w in unit(name)["ExecStart"][0].split() if w.startswith("--temp-dir=")]
+        assert folder in ([], ["--temp-dir=%C/dexsearch/ray"])
+
+
 def test_the_head_notices_lost_nodes_and_shows_no_dashboard() -> None:
     assert environment_of("dexsearch-head.service").items() >= HEALTH_CHECK.items()
     assert "--include-dashboard=false" in unit("dexsearch-head.service")["ExecStart"][0].split()
