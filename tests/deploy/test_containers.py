@@ -3,7 +3,7 @@
 import fnmatch
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -39,10 +39,30 @@ def test_the_container_file_copies_only_what_exists_and_what_is_sent() -> None:
     assert all((ROOT / name).exists() for name in sent)
 
 
-def test_no_workspace_and_no_secret_is_sent_to_a_build() -> None:
+PRIVATE = (
+    "deploy/compose/secrets/ray_token",
+    "workspace/studies/tiny/ledger.jsonl",
+    ".git/config",
+)
+
+
+def _would_send(copied: str, file: str) -> bool:
+    """Return whether `COPY copied` takes a file along, by its own name or with a folder above."""
+    path, pattern = PurePosixPath(file), str(PurePosixPath(copied))
+    return any(fnmatch.fnmatchcase(str(part), pattern) for part in (path, *path.parents))
+
+
+@pytest.mark.parametrize("copied", ["deploy", "./", "deploy/*", "dep*", "deploy/compose/secrets"])
+def test_a_copy_of_a_folder_takes_what_is_below_it(copied: str) -> None:
+    assert _would_send(copied, PRIVATE[0])
+
+
+@pytest.mark.parametrize("file", PRIVATE)
+def test_no_workspace_and_no_secret_is_sent_to_a_build(file: str) -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in lines
-    assert not any(fnmatch.fnmatch("deploy/compose/secrets/ray_token", line) for line in _copied())
+    assert not [line for line in lines if line[:1] == "!" and _would_send(line[1:], file)]
+    assert not [name for name in _copied() if _would_send(name, file)]
 
 
 def test_the_image_runs_as_nobody_special_with_exact_versions_and_a_token() -> None:
@@ -52,6 +72,19 @@ def test_the_image_runs_as_nobody_special_with_exact_versions_and_a_token() -> N
     assert "RAY_AUTH_MODE=token" in lines
     assert all("--constraint constraints.txt" in p for p in lines.split("pip install")[1:])
     assert "wget" in lines  # KubeRay's health checks
+
+
+def test_no_image_takes_gpus_that_it_was_not_given() -> None:
+    settings = [line for line in CONTAINERFILE.read_text().splitlines() if line[:1] != "#"]
+    assert not [line for line in settings if "NVIDIA_VISIBLE_DEVICES" in line]
+
+
+def test_the_cpu_image_can_have_the_cpu_build_of_torch_and_the_cuda_image_never_has() -> None:
+    built = {name: s["build"]["args"] for name, s in _services().items() if "build" in s}
+    assert {"head", "worker", "tune", "mlflow"} == built.keys()
+    assert all(arguments == {"TORCH_INDEX": "${TORCH_INDEX:-}"} for arguments in built.values())
+    for service in compose("compose.gpu.yaml")["services"].values():
+        assert service["build"] == {"target": "cuda", "args": {"TORCH_INDEX": ""}}
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
