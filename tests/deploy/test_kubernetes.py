@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.deploy.support.files import (
     manifests,
     pod_specs,
     ray_cluster,
+    text_files,
     why_no_kustomize,
 )
 
@@ -58,14 +60,31 @@ def kuberay(shared_data: Path) -> dict[str, jsonschema.Draft202012Validator]:
     return found
 
 
-def test_every_object_fits_its_schema_and_has_no_unknown_field(
-    documents: list[dict[str, Any]], kuberay: dict[str, jsonschema.Draft202012Validator]
+def _is_rays(document: dict[str, Any]) -> bool:
+    return bool(document["apiVersion"].startswith("ray.io/"))
+
+
+def test_every_object_of_kubernetes_fits_its_schema_and_has_no_unknown_field(
+    documents: list[dict[str, Any]],
 ) -> None:
     for document in documents:
-        if document["apiVersion"].startswith("ray.io/"):
-            kuberay[document["kind"]].validate(document)
-        else:
+        if not _is_rays(document):
             kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_every_pod_of_ray_fits_the_schema_of_kubernetes(documents: list[dict[str, Any]]) -> None:
+    """KubeRay's own definitions are not needed for what stands inside them."""
+    for document in filter(_is_rays, documents):
+        for spec in pod_specs(document):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": spec}
+            kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+def test_every_object_of_ray_fits_its_schema_and_has_no_unknown_field(
+    documents: list[dict[str, Any]], kuberay: dict[str, jsonschema.Draft202012Validator]
+) -> None:
+    for document in filter(_is_rays, documents):
+        kuberay[document["kind"]].validate(document)
 
 
 def test_every_ray_cluster_asks_for_a_token_and_notices_lost_nodes(
@@ -79,6 +98,8 @@ def test_every_ray_cluster_asks_for_a_token_and_notices_lost_nodes(
         head = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]
         given = {item["name"]: item.get("value") for item in head["env"]}
         assert given.items() >= HEALTH_CHECK.items()
+        started = cluster["headGroupSpec"]["rayStartParams"]
+        assert (started["num-cpus"], started["num-gpus"]) == ("0", "0")  # no trial runs there
 
 
 def test_no_secret_stands_in_a_file(documents: list[dict[str, Any]]) -> None:
@@ -90,6 +111,14 @@ def test_no_secret_stands_in_a_file(documents: list[dict[str, Any]]) -> None:
                     if any(word in variable["name"] for word in SECRET_FIELDS):
                         path = variable["name"].endswith("_FILE")
                         assert path or "secretKeyRef" in variable["valueFrom"]
+
+
+@pytest.mark.parametrize("path", text_files(), ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_no_password_is_an_argument_of_a_command(path: Path) -> None:
+    told = path.read_text()
+    assert "--from-literal" not in told  # the list of processes shows it
+    for source in re.findall(r"--from-file=[\w-]+=(\S+)", told):
+        assert source.startswith("<("), source
 
 
 def test_nothing_is_published(documents: list[dict[str, Any]]) -> None:
@@ -122,6 +151,7 @@ def test_the_job_can_be_repeated_and_is_the_cluster_that_stands() -> None:
     assert entry[:2] == ["dexsearch", "tune"]
     assert {"--takeover", "--address"} <= set(entry)
     assert job["spec"]["backoffLimit"] > 0
+    assert job["spec"]["submitterConfig"]["backoffLimit"] >= 6  # the dashboard may listen later
     own, other = ray_cluster(job), ray_cluster(standing)
     assert other["headGroupSpec"]["rayStartParams"].pop("dashboard-host") == "127.0.0.1"
     ports = own["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
@@ -149,6 +179,20 @@ def test_what_pods_mount_exists() -> None:
             for volume in pod.get("volumes", ()):
                 claim = volume.get("persistentVolumeClaim")
                 assert not claim or ("PersistentVolumeClaim", claim["claimName"]) in names
+
+
+def test_the_search_that_is_named_is_the_one_that_is_mounted() -> None:
+    entry = manifests("job")[0]["spec"]["entrypoint"].split()
+    by_hand = (DEPLOY / "kubernetes" / "cluster" / "raycluster.yaml").read_text()
+    assert entry[entry.index("--space") + 1] == "/etc/dexsearch/search.yaml"
+    assert "--space /etc/dexsearch/search.yaml" in by_hand
+    mounts = {
+        mount["mountPath"]
+        for pod in pod_specs(manifests("cluster") + manifests("job"))
+        for container in pod["containers"]
+        for mount in container.get("volumeMounts", ())
+    }
+    assert "/etc/dexsearch" in mounts
 
 
 def test_the_search_of_the_job_is_one_that_dexsearch_accepts() -> None:
