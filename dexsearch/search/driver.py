@@ -33,13 +33,15 @@ class StudyDriver:
         self, space: SearchSpace, record: StudyRecord, log: EventLog, study: OptunaStudy,
         *, storage: str, progress: Progress, is_time_over: Callable[[], bool] = lambda: False,
         follow: Callable[[], None] = lambda: None,
-        shortage: Callable[[], str | None] = lambda: None,
+        shortage: Callable[[], str | None] = lambda: None, token: int = 0,
+        check_lease: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """Take up a search where its ledger ends.
 
         `follow` is called after each report, once everything of it is decided; `shortage` says
-        which disk is short of space, None if none is; `clock` is in seconds.
+        which disk is short of space, None if none is; `token` is the lease's, and `check_lease`
+        raises StudyBusy once another process has taken the study over; `clock` is in seconds.
         """
         self.space = space
         self.stop_requested = False
@@ -66,6 +68,8 @@ class StudyDriver:
         self._recovery = Recovery(
             self._journal, self.running, disk, self.watchdog, fail=self._fail, clock=clock
         )
+        self._token = token
+        self._check_lease = check_lease
         self._storage = storage
         self._is_time_over = is_time_over
         self._follow = follow
@@ -110,9 +114,14 @@ class StudyDriver:
             self._look_at_the_clock()
 
     def next_trial(self) -> Assignment | None:
-        """Return the next trial to run: unfinished ones first, then new ones; None at the end."""
+        """Return the next trial to run: unfinished ones first, then new ones; None at the end.
+
+        Raises:
+            StudyBusy: if another process has taken the study over.
+        """
         self._look_at_the_clock()
         while not self.stop_requested:
+            self._check_lease()
             if self._recovery.has_due:
                 trial = self._recovery.pop()
                 self._journal.continued(trial)
@@ -140,12 +149,25 @@ class StudyDriver:
                 self._on_record(trial, record)
         self.watchdog.heard(trial.number, len(trial.values) - n_known)
         if report.failure is not None and report.number in self._live:
-            self._recovery.failed(trial, report.failure)
             if report.failure.kind == "superseded":
-                self._forget(trial)
+                self._outrank(report.failure)
+            self._recovery.failed(trial, report.failure)
         self._follow()
         self._look_at_the_clock()
         return self.stop_requested or report.number not in self.running
+
+    def _outrank(self, superseded: Failure) -> None:
+        """Let the next attempt supersede who superseded the current one of our own study.
+
+        Whoever has a higher token while the lease is still ours is of a study of the same name
+        whose folder was lost.
+
+        Raises:
+            StudyBusy: if another process has taken the study over: it is right then.
+        """
+        self._check_lease()
+        if superseded.token > self._token:
+            self._token = superseded.token + 1
 
     def _look_at_the_clock(self) -> None:
         """Stop the search once its time is over, unless nothing is left to do."""
@@ -232,7 +254,9 @@ class StudyDriver:
         checkpoint = None
         if state == "complete":
             location = trial_location(self._storage, trial.number)
-            checkpoint = checkpoint_for_ledger(location, self.space.epochs, self._folder)
+            checkpoint = checkpoint_for_ledger(
+                location, self.space.epochs, self._folder, tell=self.tell
+            )
         self._journal.ended(trial, state, reason=reason, kind=kind, checkpoint=checkpoint)
         self._forget(trial)
 
@@ -250,4 +274,5 @@ class StudyDriver:
             decide_from=trial.decide_from(self.space),
             gpu_share=self.running.sharing.share,
             attempt=trial.attempt,
+            token=self._token,
         )

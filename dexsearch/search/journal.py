@@ -165,7 +165,3 @@ class Journal:
         end_trial(self._study, trial.number, state, trial.values, failure=reason, spared=spared)
         last_value = trial.values[max(trial.values)] if trial.values else None
         self._progress.trial_ended(trial.number, state, last_value, reason)
-
-    def superseded(self, number: int) -> None:
-        """Tell that another process continues a trial; the ledger is that one's to write."""
-        self._progress.message(f"trial {number} is continued by another process")

@@ -97,7 +97,7 @@ class Recovery:
             case "exception":
                 self._again_or_fail(trial, "exception", failure)
             case "superseded":
-                self._journal.superseded(trial.number)
+                self.lost(trial, "lost", failure.reason)
             case _:
                 self._fail(trial, failure)
 

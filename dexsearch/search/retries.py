@@ -10,7 +10,7 @@
     numeric          never                                                failed
     configuration    never                                                failed
     data             never: the search stops, the trial is to be continued
-    superseded       never: another process continues the trial
+    superseded       as lost, by whoever holds the study: an earlier attempt came too late
 
 Losses are counted since the trial's newest epoch, so a trial that gets on is never given up, and
 one that does not is tried at once the first time and later and later from then on.

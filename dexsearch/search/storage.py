@@ -1,6 +1,7 @@
 """Where the checkpoints of a study are kept: in its own folder, in a shared one, behind a URI."""
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,22 +42,25 @@ def trial_location(study: str, number: int) -> str:
     return below(study, "trials", str(number))
 
 
-def checkpoint_for_ledger(trial: str, epoch: int, folder: Path) -> str | None:
+def checkpoint_for_ledger(
+    trial: str, epoch: int, folder: Path, *, tell: Callable[[str], None]
+) -> str | None:
     """Return how the ledger names a checkpoint; None if it is not there.
 
-    Storage that does not answer just now is taken at its word: whoever reads the checkpoint
-    verifies it anyway.
+    A trial that reports its last epoch has saved it. So where the storage cannot be looked at
+    just now, the checkpoint counts as there: whoever reads it verifies it anyway.
 
     Args:
         trial: folder or URI of the trial's checkpoints.
         epoch: the checkpoint's.
         folder: the study's own; what it holds is named relative to it, so that it can be moved.
+        tell: is given a line for people if the storage cannot be looked at.
     """
     try:
         if epoch not in checkpoint_store(trial).epochs():
             return None
-    except ConnectionError:
-        pass
+    except OSError as error:
+        tell(f"the last checkpoint cannot be looked at ({error}); it is taken to be there")
     location = below(trial, f"{epoch:05d}")
     if is_uri(location) or not Path(location).is_relative_to(folder):
         return location

@@ -120,6 +120,8 @@ def run_study(
             progress=display,
             is_time_over=lambda: deadline is not None and clock() >= deadline,
             follow=database.follow,
+            token=lease.token,
+            check_lease=lease.check,
             shortage=lambda: DiskGuard(
                 folders,
                 None if is_uri(checkpoints) else Path(checkpoints),

@@ -56,6 +56,9 @@ class Assignment:
     attempt: int = 0
     """How often the trial was handed out before; its reports carry it back."""
 
+    token: int = 0
+    """The fencing token of the lease under which it was handed out; 0 without a lease."""
+
 
 TrialFunction = Callable[[Assignment], Iterator[Record]]
 """Yields one record per epoch, with `epoch` from 1; continues from its own checkpoints."""
@@ -68,6 +71,8 @@ class Failure:
     kind: FailureKind
     reason: str
     last_lines: str = ""
+    token: int = 0
+    """Where it was superseded: the token of whoever writes its checkpoints now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +177,10 @@ def failure_of(error: Exception) -> Failure:
     reason = "; ".join([reason, *getattr(error, "__notes__", ())])
     lines = traceback.format_exception(error)
     last_lines = "".join(lines)[-4000:]
-    return Failure(_kind_of(error), reason, last_lines)
+    kind = _kind_of(error)
+    return Failure(
+        kind, reason, last_lines, getattr(error, "token", 0) if kind == "superseded" else 0
+    )
 
 
 def _kind_of(error: Exception) -> FailureKind:

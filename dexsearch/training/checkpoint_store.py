@@ -30,6 +30,11 @@ _UPLOADS = 4
 class SupersededError(Exception):
     """Another process has begun to write the same checkpoints; this one must stop."""
 
+    def __init__(self, message: str = "", *, token: int = 0) -> None:
+        """`token` is that of the other one's lease; 0 if it has none."""
+        super().__init__(message)
+        self.token = token
+
 
 class CheckpointStore(ABC):
     """The checkpoints of one run; each is a set of named files, whole or passed over.

@@ -10,7 +10,7 @@ import pytest
 from invented_curves import FUNCTIONS, rising
 from searching import check_study, search_here, space_with
 
-from dexsearch.errors import DexSearchError, EnvironmentFault, SearchFailed
+from dexsearch.errors import DexSearchError, EnvironmentFault, SearchFailed, StudyBusy
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import read_study
 from dexsearch.search.driver import StudyDriver
@@ -26,6 +26,7 @@ from dexsearch.search.trial import (
     TrialStepper,
     failure_of,
 )
+from dexsearch.training.checkpoint_store import SupersededError
 
 NO_PRUNER = {"kind": "none"}
 
@@ -220,20 +221,62 @@ def test_a_report_of_an_earlier_attempt_changes_nothing(tmp_path: Path) -> None:
     assert continuations(tmp_path / "s") == ["node"]
 
 
-def test_who_was_superseded_ends_without_a_word_in_the_ledger(tmp_path: Path) -> None:
-    class SupersededError(Exception):
-        pass
+def test_a_trial_superseded_while_the_study_is_ours_goes_on_with_a_higher_rank(
+    tmp_path: Path,
+) -> None:
+    ranks: list[tuple[int, int]] = []
 
     def taken_over(assignment: Assignment) -> Iterator[Record]:
+        ranks.append((assignment.token, assignment.attempt))
         for record in rising(assignment):
-            if record["epoch"] == 4:
-                raise SupersededError("another writer")
+            if record["epoch"] == 4 and len(ranks) == 1:
+                raise SupersededError("another writer", token=7)
             yield record
 
     search_here(tmp_path / "s", taken_over, trials=1)
-    (trial,) = read_study(tmp_path / "s").trials
-    assert (trial.state, trial.last_epoch) == ("running", 3)
+    (trial,) = check_study(tmp_path / "s", trials=1, epochs=9).trials
+    assert trial.state == "complete"
+    assert continuations(tmp_path / "s") == ["lost"]
+    assert ranks == [(1, 0), (8, 1)]
+
+
+def test_who_was_taken_over_hands_out_nothing_and_leaves_the_superseded_trial_as_it_is(
+    tmp_path: Path,
+) -> None:
+    lease = tmp_path / "s" / "lease"
+    handed_out: list[int] = []
+
+    def taken_over(assignment: Assignment) -> Iterator[Record]:
+        handed_out.append(assignment.attempt)
+        yield next(rising(assignment))
+        (lease / "2.json").write_text((lease / "1.json").read_text().replace("1,", "2,", 1))
+        raise SupersededError("another writer", token=2)
+
+    with pytest.raises(StudyBusy, match="taken over"):
+        search_here(tmp_path / "s", taken_over, trials=1)
+    assert handed_out == [0]
+    assert read_study(tmp_path / "s").trials[0].state == "running"
     assert continuations(tmp_path / "s") == []
+
+
+@pytest.mark.parametrize("was_put_back", [True, False])
+def test_no_trial_is_handed_out_that_was_put_back_before_a_takeover(
+    was_put_back: bool, tmp_path: Path
+) -> None:
+    lease = tmp_path / "s" / "lease"
+
+    class Suspended:
+        def run(self, driver: StudyDriver) -> None:
+            if was_put_back:
+                first = driver.next_trial()
+                assert first is not None
+                driver.lost(first, "its node was lost", "node")
+            (lease / "2.json").write_text("{}")
+            driver.next_trial()
+            raise AssertionError("a trial was handed out")
+
+    with pytest.raises(StudyBusy, match="taken over"):
+        search(tmp_path / "s", Suspended(), trials=2)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Where checkpoints are kept, and what is refused before anything begins."""
 
+import errno
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from dexsearch.search.storage import (
     study_location,
     trial_location,
 )
+from dexsearch.training.checkpoint_store import FolderStore
 from tests.s3_server import KEYS, S3Server, s3_server
 
 URI = "s3://bucket/a?endpoint_override=10.0.0.9:9000&scheme=http"
@@ -44,10 +47,31 @@ def test_the_ledger_names_what_the_study_holds_relative_to_it(tmp_path: Path) ->
     for trial in (inside, outside):
         (trial / "00003").mkdir(parents=True)
     study = tmp_path / "study"
-    assert checkpoint_for_ledger(str(inside), 3, study) == "trials/0/00003"
-    assert checkpoint_for_ledger(str(outside), 3, study) == str(outside / "00003")
-    assert checkpoint_for_ledger(f"file://{inside}", 3, study) == f"file://{inside}/00003"
-    assert checkpoint_for_ledger(str(inside), 4, study) is None
+    told: list[str] = []
+
+    def named(trial: str, epoch: int) -> str | None:
+        return checkpoint_for_ledger(trial, epoch, study, tell=told.append)
+
+    assert named(str(inside), 3) == "trials/0/00003"
+    assert named(str(outside), 3) == str(outside / "00003")
+    assert named(f"file://{inside}", 3) == f"file://{inside}/00003"
+    assert named(str(inside), 4) is None
+    assert told == []
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES])
+def test_a_checkpoint_that_cannot_be_looked_at_is_taken_to_be_there(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(store: FolderStore) -> list[int]:
+        raise OSError(number, os.strerror(number), store.location)
+
+    monkeypatch.setattr(FolderStore, "epochs", fail)
+    told: list[str] = []
+    trial = str(tmp_path / "trials" / "0")
+    assert checkpoint_for_ledger(trial, 3, tmp_path, tell=told.append) == "trials/0/00003"
+    (line,) = told
+    assert os.strerror(number) in line
 
 
 @pytest.mark.parametrize(
