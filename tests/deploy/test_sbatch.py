@@ -17,6 +17,10 @@ from tests.deploy.support.slurm_lab import wait_until
 
 SCRIPT = DEPLOY / "slurm" / "dexsearch.sbatch"
 STOPPED = 'trap "exit 143" USR1 TERM; while :; do sleep 0.05; done'
+# What `dexsearch tune` does when Ray's head is lost: it ends with 4 as soon as nobody answers.
+GONE = "while kill -0 $head 2>/dev/null; do sleep 0.05; done; exit 4"
+HEAD_DIES = f'. "$LAB/head"; kill -KILL $head; {GONE}'
+STEPS_ARE_ENDED = f'. "$LAB/head"; kill -TERM $step; {GONE}'
 PATIENCE_S = 30
 
 needs_programs = pytest.mark.skipif(
@@ -45,7 +49,7 @@ def slurm(tmp_path: Path) -> Iterator[PretendedSlurm]:
 
 
 @needs_programs
-@pytest.mark.parametrize("code", [0, 5])
+@pytest.mark.parametrize("code", [0, 4, 5])  # 4 with a head that lives is no fault of the cluster
 def test_the_code_of_the_search_is_the_code_of_the_job(slurm: PretendedSlurm, code: int) -> None:
     process = slurm.start(f"exit {code}", "--space", "my space.yaml", script=SCRIPT)
     told = process.communicate(timeout=PATIENCE_S)[1]
@@ -90,6 +94,48 @@ def test_the_time_limit_queues_the_job_again_and_scancel_does_not(
     assert process.returncode == 143, told
     assert bool(slurm.told("requeued")) == is_requeued
     assert not slurm.left()
+
+
+@needs_programs
+@pytest.mark.parametrize(
+    ("restarts", "is_requeued"), [(0, True), (50, False)], ids=["first", "fiftieth"]
+)
+@pytest.mark.parametrize("fault", [HEAD_DIES, STEPS_ARE_ENDED], ids=["alone", "with all steps"])
+def test_a_job_whose_head_is_gone_is_queued_again(
+    slurm: PretendedSlurm, fault: str, restarts: int, is_requeued: bool
+) -> None:
+    process = slurm.start(fault, script=SCRIPT, restarts=restarts)
+    if fault == STEPS_ARE_ENDED and not is_requeued:  # Slurm may queue it again: it is waited for
+        said = iter(process.stderr or ())
+        assert any("waiting up to" in line for line in said)
+        process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 4, told
+    assert bool(slurm.told("requeued")) == is_requeued
+    assert not slurm.left()
+
+
+@needs_programs
+def test_a_preempted_job_that_may_not_queue_itself_waits_to_be_ended(
+    slurm: PretendedSlurm,
+) -> None:
+    process = slurm.start(STEPS_ARE_ENDED, script=SCRIPT, refuses_to_queue=True)
+    assert any("waiting up to" in line for line in process.stderr or ())
+    assert slurm.told("requeued")
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 4
+    assert not slurm.left()
+
+
+@needs_programs
+def test_scancel_of_a_job_whose_head_is_gone_ends_it_for_good(slurm: PretendedSlurm) -> None:
+    told_first = 'trap "" TERM; kill -TERM $PPID; sleep 0.2; '
+    process = slurm.start(told_first + HEAD_DIES, script=SCRIPT)
+    told = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 4, told
+    assert slurm.told("requeued") == ""
 
 
 def test_without_slurm_it_says_what_to_type(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 _SRUN = 'while [[ $1 != bash ]]; do shift; done; exec "$@"'
-_SCONTROL = (
-    'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "$*" >>"$LAB/requeued"; fi'
-)
+_SCONTROL = """\
+if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; exit; fi
+echo "$*" >>"$LAB/requeued"
+exit REFUSAL"""
 _SCANCEL = 'echo "$*" >>"$LAB/cancelled"; kill $(cat "$LAB"/node_*) 2>/dev/null'
 _RAY = """\
 if [[ $1 == status ]]; then printf " 1 %s\\n" $(basename --multiple "$LAB"/node_*); exit; fi
@@ -22,6 +23,7 @@ stat --format=%a "$RAY_AUTH_TOKEN_PATH" "$(dirname "$RAY_AUTH_TOKEN_PATH")" >>"$
 port=0
 for word; do [[ $word != --port=* ]] || port=${word#*=}; done
 echo $$ >"$LAB/node_$$"
+[[ $* != *--head* ]] || echo "head=$$ step=$PPID" >"$LAB/head"
 exec PYTHON -c "
 import signal, socket
 server = socket.create_server(('127.0.0.1', $port))
@@ -45,10 +47,11 @@ class PretendedSlurm:
         script: Path,
         restarts: int = 0,
         n_failing_starts: int = 0,
+        refuses_to_queue: bool = False,
     ) -> subprocess.Popen[str]:
         """Start the batch script as Slurm would, with `driver` for `dexsearch` (bash)."""
         self._write("srun", _SRUN)
-        self._write("scontrol", _SCONTROL)
+        self._write("scontrol", _SCONTROL.replace("REFUSAL", str(int(refuses_to_queue))))
         self._write("scancel", _SCANCEL)
         self._write(
             "ray", _RAY.replace("PYTHON", sys.executable).replace("FAILING", str(n_failing_starts))
