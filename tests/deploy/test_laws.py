@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ WITH_RAY = [
     path for path in FILES if re.search(r"^[^#]*\bray,? start", path.read_text(), re.MULTILINE)
 ]
 ASSIGNED = re.compile(r"(?i)(?:password|token|secret)\w*\"?\s*[:=]\s*[\"']?([\w+/-]{16,})")
+EXTRAS = re.compile(r"dexsearch\[([\w,]+)\]")
 NAMES_AND_PLACES = re.compile(r"dexsearch-|postgres|/etc/dexsearch/|/run/secrets/|secrets/")
 
 
@@ -114,7 +116,24 @@ def test_every_folder_of_deploy_is_in_the_one_table() -> None:
         assert any(f"]({folder.name}/" in line for line in table), folder
 
 
-@pytest.mark.parametrize("name", ["DEXSEARCH_WAIT_S", "DEXSEARCH_HEAD_IP", "DEXSEARCH_PRIVATE"])
+def test_every_extra_that_is_to_be_installed_exists() -> None:
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    told = [path.read_text() for path in text_files()]
+    extras = {name for text in told for found in EXTRAS.findall(text) for name in found.split(",")}
+    assert {"cluster", "auth"} <= extras <= known.keys()
+
+
+def test_whoever_shares_a_folder_has_one_number_on_every_machine() -> None:
+    (line,) = [x for x in README.read_text().splitlines() if x.startswith("useradd ")]
+    assert re.search(r" --uid \d+ ", line)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DEXSEARCH_WAIT_S", "DEXSEARCH_HEAD_IP", "DEXSEARCH_PRIVATE", "DEXSEARCH_MAX_RESTARTS"],
+)
 def test_the_settings_of_the_batch_script_are_those_of_the_readme(name: str) -> None:
     assert name in (DEPLOY / "slurm" / "dexsearch.sbatch").read_text()
     assert name in README.read_text()

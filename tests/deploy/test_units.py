@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.deploy.support.files import DEPLOY, HEALTH_CHECK, environment_of, launcher, unit
+from tests.deploy.support.files import (
+    DEPLOY,
+    HEALTH_CHECK,
+    commands_in,
+    environment_of,
+    launcher,
+    unit,
+)
 
 UNITS = sorted(path.name for path in (DEPLOY / "systemd").glob("*.service"))
 RAY_UNITS = [name for name in UNITS if "server" not in name]
@@ -91,6 +99,14 @@ def test_the_launcher_file_fits_rays_own_schema() -> None:
     assert found.origin
     schema = Path(found.origin).parent / "autoscaler" / "ray-schema.json"
     jsonschema.validate(launcher(), json.loads(schema.read_text()))
+
+
+def test_the_search_that_the_launchers_lines_run_was_sent_to_the_head() -> None:
+    told = (DEPLOY / "ray" / "cluster.yaml").read_text()
+    (sent,) = [words for words in commands_in(told, "ray") if words[1] == "rsync-up"]
+    (searched,) = re.findall(r"--space (\S+)", told)
+    assert sent[2:5] == ["deploy/ray/cluster.yaml", "joint.yaml", searched]
+    assert launcher()["auth"]["ssh_private_key"]  # the head starts the workers with it
 
 
 def test_the_launcher_hands_the_token_out_as_a_file_and_starts_nothing_without() -> None:
