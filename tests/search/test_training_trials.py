@@ -45,13 +45,20 @@ def test_only_a_search_that_limits_the_latency_measures_it_and_nothing_else_chan
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("step", "where"), [("train_step", "in epoch 1"), ("__init__", "while setting up the run")]
+)
 def test_out_of_memory_tells_how_much_the_configuration_needs_by_estimate(
-    exposed_cohort: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exposed_cohort: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    where: str,
 ) -> None:
-    def too_large(networks: Networks, *batch: torch.Tensor) -> torch.Tensor:
+    def too_large(*_: object, **__: object) -> torch.Tensor:
         return torch.empty(2**60, dtype=torch.uint8)  # a real refusal of torch's allocator
 
-    monkeypatch.setattr(Networks, "train_step", too_large)
+    monkeypatch.setattr(Networks, step, too_large)
     config = trial_config({"generator.depth": 2, "generator.width": 4, "batch_size": 4})
     stepper = TrialStepper(TrainingTrials(FolderSource(exposed_cohort.path), cpus=1))
     stepper.begin(
@@ -61,4 +68,4 @@ def test_out_of_memory_tells_how_much_the_configuration_needs_by_estimate(
     assert failure is not None
     assert failure.kind == "memory"
     assert re.search(r"; by estimate this configuration needs \d+\.\d\d GiB$", failure.reason)
-    assert "out of memory in epoch 1" in failure.reason
+    assert f"out of memory {where}" in failure.reason
