@@ -13,8 +13,8 @@ from dexsearch.config.space import ResourcesConfig
 from dexsearch.errors import EnvironmentFault
 from dexsearch.location import shown
 from dexsearch.search import preflight_node
-from dexsearch.search.preflight_asking import Questions, ask_nodes, in_time
-from dexsearch.search.preflight_node import Answer
+from dexsearch.search.preflight_asking import Questions, ask_living_nodes, in_time
+from dexsearch.search.preflight_node import Answer, Question
 from dexsearch.search.preflight_report import (
     SHARE_STORAGE,
     Finding,
@@ -26,6 +26,9 @@ from dexsearch.search.preflight_report import (
 from dexsearch.search.preflight_room import Node, living_nodes, nodes_of_trials, wait_for_room
 
 Tell = Callable[[str], None]
+
+_MORE_PER_NODE_S = 2.0
+_SHIPPING_S = 60.0  # Ray unpacks the code on a node before its first worker starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,12 @@ class PreflightRequest:
     patience_s: float = 60.0
     """How long a node with room for a trial may take to join, where there is no autoscaler."""
     answer_s: float = 60.0
-    """How long nodes, and the storage, may take to answer."""
+    """How long one node, and the storage, may take to answer."""
+
+    def answer_within_s(self, n_nodes: int) -> float:
+        """Return how long nodes may take that all start a worker at once."""
+        shipping_s = _SHIPPING_S if self.ship_code else 0.0
+        return self.answer_s + _MORE_PER_NODE_S * n_nodes + shipping_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +91,9 @@ def preflight(
     Raises:
         EnvironmentFault: with every refusal of every node, or if no node has room for a trial.
     """
-    nodes = wait_for_room(
-        request.resources,
-        tell,
-        address=request.address,
-        patience_s=request.patience_s,
-        is_stopped=is_stopped,
-    )
+    found = _inspected(request, tell, is_stopped)
     if is_stopped():
         return ()
-    found = inspect_nodes(request, nodes)
     if found.refusals:
         raise refusal(found)
     tell(str(found))
@@ -101,6 +102,25 @@ def preflight(
     if (note := dataset_note(found.reports)) is not None:
         tell(f"preflight: {note}")
     return found.reports
+
+
+def _inspected(
+    request: PreflightRequest, tell: Tell, is_stopped: Callable[[], bool]
+) -> Inspection:
+    """Wait for room and look at the nodes; again where all of them have left meanwhile."""
+    while True:
+        nodes = wait_for_room(
+            request.resources,
+            tell,
+            address=request.address,
+            patience_s=request.patience_s,
+            is_stopped=is_stopped,
+        )
+        if is_stopped():
+            return Inspection((), (), 0.0)
+        found = inspect_nodes(request, nodes, tell, is_stopped=is_stopped)
+        if found.reports or is_stopped():
+            return found
 
 
 def refusal(found: Inspection) -> EnvironmentFault:
@@ -122,8 +142,14 @@ def inspect_cluster(request: PreflightRequest) -> Inspection:
     return inspect_nodes(request, nodes_of_trials(nodes, request.resources) or nodes)
 
 
-def inspect_nodes(request: PreflightRequest, nodes: Sequence[Node]) -> Inspection:
-    """Ask nodes, all at once, and judge what they answer.
+def inspect_nodes(
+    request: PreflightRequest,
+    nodes: Sequence[Node],
+    tell: Tell = lambda text: None,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Inspection:
+    """Ask nodes, all at once, and judge what they answer; not those that leave meanwhile.
 
     Raises:
         EnvironmentFault: if this machine cannot use the storage.
@@ -133,8 +159,11 @@ def inspect_nodes(request: PreflightRequest, nodes: Sequence[Node]) -> Inspectio
     if request.storage is not None:
         place, secret = _begun_probe(request.storage, request.answer_s)
     try:
-        questions = Questions(request.dataset, request.digest, place, secret, request.answer_s)
-        reports = ask_nodes(nodes, questions)
+        questions = Questions(
+            request.dataset, request.digest, place, secret,
+            request.answer_within_s(len(nodes)), is_stopped,
+        )  # fmt: skip
+        reports = ask_living_nodes(nodes, questions, tell)
     finally:
         if place is not None:
             in_time(request.answer_s, preflight_node.end_probe, place)
@@ -155,5 +184,5 @@ def _begun_probe(storage: str, longest_s: float) -> tuple[str, str]:
 
 def _own_answer() -> Answer:
     return preflight_node.look(
-        {"storage": None, "secret": "", "name": "", "dataset": None, "digest": None}
+        Question(storage=None, secret="", name="", dataset=None, digest=None, gpus=False)
     )

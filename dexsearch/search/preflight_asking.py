@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from dexsearch.search import preflight_node
 from dexsearch.search.preflight_node import Answer, Question
 from dexsearch.search.preflight_report import NodeReport
-from dexsearch.search.preflight_room import Node
+from dexsearch.search.preflight_room import Node, living_nodes
 
 Value = TypeVar("Value")
 
@@ -34,6 +34,8 @@ class Questions:
     secret: str
     longest_s: float
     """How long a node may take."""
+    is_stopped: Callable[[], bool] = lambda: False
+    """Whether the user has asked to stop; then nobody waits for the other answers."""
 
     def to(self, node: Node) -> Question:
         """Return the question for one node."""
@@ -43,7 +45,49 @@ class Questions:
             "name": node.node_id,
             "dataset": None if self.dataset is None else str(self.dataset),
             "digest": self.digest,
+            "gpus": node.gpus > 0,
         }
+
+
+def ask_living_nodes(
+    nodes: Sequence[Node],
+    questions: Questions,
+    tell: Callable[[str], None],
+    *,
+    ask: "Callable[[Sequence[Node], Questions], list[NodeReport]] | None" = None,
+    living: Callable[[], Sequence[Node]] = living_nodes,
+) -> list[NodeReport]:
+    """Ask every node; leave out those that are gone by then, and ask silent ones once more.
+
+    Args:
+        nodes: to ask.
+        questions: for each of them.
+        tell: hears of each node that is left out, or asked again.
+        ask: asks all of some nodes; `ask_nodes`.
+        living: returns the nodes that there still are.
+    """
+    ask = ask or ask_nodes
+    reports = _still_there(ask(nodes, questions), living(), tell)
+    silent = {report.node_id for report in reports if report.answer is None}
+    if not silent or questions.is_stopped():
+        return reports
+    for report in reports:
+        if report.node_id in silent:
+            tell(f"{report.name} {report.silence}: asking once more")
+    again = _still_there(
+        ask([node for node in nodes if node.node_id in silent], questions), living(), tell
+    )
+    return [report for report in reports if report.node_id not in silent] + again
+
+
+def _still_there(
+    reports: Sequence[NodeReport], living: Sequence[Node], tell: Callable[[str], None]
+) -> list[NodeReport]:
+    there = {node.node_id for node in living}
+    for report in reports:
+        if report.answer is None and report.node_id not in there:
+            tell(f"warning: {report.name} has left the cluster while it was asked")
+    return [report for report in reports if report.answer is not None or report.node_id in there]
 
 
 def ask_nodes(nodes: Sequence[Node], questions: Questions) -> list[NodeReport]:
@@ -60,7 +104,7 @@ def ask_nodes(nodes: Sequence[Node], questions: Questions) -> list[NodeReport]:
         }
     finally:
         cloudpickle.unregister_pickle_by_value(preflight_node)  # type: ignore[no-untyped-call]
-    ready = _answered(list(asked), questions.longest_s)
+    ready = _answered(list(asked), questions)
     window_s = (sent_s, time.time())
     return [
         _report(node, _answer(task, task in ready, questions.longest_s), questions, window_s)
@@ -69,12 +113,12 @@ def ask_nodes(nodes: Sequence[Node], questions: Questions) -> list[NodeReport]:
 
 
 def _answered(
-    tasks: "list[ray.ObjectRef[Answer]]", longest_s: float
+    tasks: "list[ray.ObjectRef[Answer]]", questions: Questions
 ) -> "set[ray.ObjectRef[Answer]]":
-    """Wait for all answers, in slices, so that a second Ctrl-C is not kept waiting."""
-    deadline = time.monotonic() + longest_s
+    """Wait for all answers, in slices, so that Ctrl-C is not kept waiting."""
+    deadline = time.monotonic() + questions.longest_s
     waiting = tasks
-    while waiting and time.monotonic() < deadline:
+    while waiting and time.monotonic() < deadline and not questions.is_stopped():
         _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_SLICE_S)
     return set(tasks) - set(waiting)
 

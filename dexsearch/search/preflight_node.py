@@ -12,6 +12,7 @@ import platform
 import secrets
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ PACKAGE = "dexsearch"
 LIBRARIES = ("dexsearch", "ray", "torch")
 DRIVER_FILE = "driver"
 _NOT_CODE = {"__pycache__", "search_spaces"}  # the wheel has its own copy of the latter
+_SMI_TIMEOUT_S = 20.0  # without persistence mode it starts every GPU first
 _SEEN_WITHIN_S = 3.0  # a shared file system may show a new file late
 
 
@@ -37,6 +39,8 @@ class Question(TypedDict):
     """What the node calls its own file there."""
     dataset: str | None
     digest: str | None
+    gpus: bool
+    """Whether to look at the memory of its GPUs."""
 
 
 class Answer(TypedDict):
@@ -56,6 +60,8 @@ class Answer(TypedDict):
     """`same`, `other` or `absent`; None where nobody asked."""
     scratch: str
     scratch_free: int
+    gpu_bytes: int | None
+    """Memory of the smallest GPU; None where nobody can tell, or asked."""
     clock_s: float
     """Seconds since 1970."""
 
@@ -74,6 +80,7 @@ def look(question: Question) -> Answer:
         "dataset": _dataset(question["dataset"], question["digest"]),
         "scratch": scratch,
         "scratch_free": shutil.disk_usage(scratch).free,
+        "gpu_bytes": smallest_gpu_bytes() if question["gpus"] else None,
         "clock_s": time.time(),
     }
 
@@ -92,6 +99,34 @@ def code_hash() -> str | None:
             total.update(f"{path.relative_to(root).as_posix()}\0".encode())
             total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
+
+
+def smallest_gpu_bytes() -> int | None:
+    """Return the memory of this machine's smallest GPU; None where `nvidia-smi` does not tell.
+
+    Asking torch would need a GPU that is free. Where a GPU is cut into slices (MIG) the memory
+    of a slice is not told, so the answer is 0: nothing shares a slice.
+    """
+    wanted = "--query-gpu=memory.total,mig.mode.current"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", wanted, "--format=csv,noheader,nounits"],
+            capture_output=True, text=True, timeout=_SMI_TIMEOUT_S, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return smallest_of(done.stdout)
+
+
+def smallest_of(table: str) -> int | None:
+    """Return the smallest memory in lines of MiB and MIG mode, in bytes; None without any."""
+    rows = [line.partition(",") for line in table.splitlines()]
+    known = [
+        0 if mode.strip() == "Enabled" else int(mib) * 2**20
+        for mib, _, mode in rows
+        if mib.strip().isdigit()
+    ]
+    return min(known, default=None)
 
 
 def _version(library: str) -> str | None:

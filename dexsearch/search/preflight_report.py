@@ -41,6 +41,11 @@ class NodeReport:
         return self.ip if self.hostname in ("", self.ip) else f"{self.ip} ({self.hostname})"
 
     @property
+    def gpu_bytes(self) -> int | None:
+        """Memory of the node's smallest GPU; None where it has none, or nobody can tell."""
+        return self.answer["gpu_bytes"] if self.answer is not None and self.gpus else None
+
+    @property
     def sees_dataset(self) -> bool:
         """Whether the dataset's folder is there, with the right digest in its manifest."""
         return self.answer is not None and self.answer["dataset"] == "same"
@@ -147,6 +152,12 @@ def _of_gpus(report: NodeReport, answer: Answer) -> Iterator[Finding]:
             report.name, "GPUs",
             f"has {report.gpus:g} GPUs for Ray, and torch {torch}, which cannot use them",
             "install a torch built for its driver there", is_refusal=False,
+        )  # fmt: skip
+    elif report.gpus and answer["gpu_bytes"] is None:
+        yield Finding(
+            report.name, "GPUs", "nvidia-smi does not tell how much memory its GPUs have",
+            "where no node tells, a GPU takes one trial, unless the search space gives "
+            "resources.gpu_memory_gib", is_refusal=False,
         )  # fmt: skip
 
 

@@ -2,14 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.search.actor import TrialActor
@@ -25,7 +25,10 @@ from dexsearch.search.driver import StudyDriver
 from dexsearch.search.head_watch import HeadWatch, Health, health_of_head
 from dexsearch.search.packing import gpus_per_trial, n_concurrent, n_slots
 from dexsearch.search.preflight import PreflightRequest, preflight
+from dexsearch.search.preflight_node import smallest_gpu_bytes
+from dexsearch.search.preflight_report import NodeReport
 from dexsearch.search.ray_cluster import is_local_cluster_dead, ray_cluster
+from dexsearch.search.room_watch import RoomWatch, waiting_for_others
 from dexsearch.search.sharing import GpuSharing
 from dexsearch.search.trial import TrialFunction
 
@@ -52,48 +55,60 @@ class RayBackend:
 
     def run(self, driver: StudyDriver) -> None:
         """Run trials until the driver has no more."""
-        with ray_cluster(self.address, ship_code=self.ship_code, tell=driver.tell):
-            if self._nodes_are_fit(driver):
-                self.run_on(driver)
+        with (
+            ray_cluster(self.address, ship_code=self.ship_code, tell=driver.tell),
+            _head_watch(driver, is_local=self.address is None),
+        ):
+            reports = self._fit_nodes(driver)
+            if not driver.stop_requested:
+                self.run_on(driver, reports)
 
-    def _nodes_are_fit(self, driver: StudyDriver) -> bool:
-        """Look at the nodes that trials may run on; False if the user stopped that."""
+    def _fit_nodes(self, driver: StudyDriver) -> Sequence[NodeReport]:
+        """Look at the nodes that trials may run on; the user may stop that."""
         driver.on_backend_ready()
         if self.preflight is None:
-            return not driver.stop_requested
+            return ()
 
         def is_stopped() -> bool:
             driver.tick()
             return driver.stop_requested
 
-        preflight(self.preflight, driver.tell, is_stopped=is_stopped)
-        return not driver.stop_requested
+        return preflight(self.preflight, driver.tell, is_stopped=is_stopped)
 
-    def run_on(self, driver: StudyDriver) -> None:
-        """Run trials on the cluster that this process has joined."""
+    def run_on(self, driver: StudyDriver, reports: Sequence[NodeReport] = ()) -> None:
+        """Run trials on the cluster that this process has joined.
+
+        Args:
+            driver: of the search.
+            reports: of the nodes of a cluster, for the memory of their GPUs.
+        """
         shutil.rmtree(self.scratch, ignore_errors=True)
         bridge = Bridge(driver, self.prepare(self.function))
         os.environ[_COUNT_PREEMPTIONS] = "1"  # else Tune itself would begin such trials again
         try:
-            with _head_watch(driver, is_local=self.address is None):
-                self._tuner(bridge, driver).fit()
+            self._tuner(bridge, driver, reports).fit()
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
         bridge.raise_fault()
 
-    def _tuner(self, bridge: Bridge, driver: StudyDriver) -> tune.Tuner:
+    def _tuner(
+        self, bridge: Bridge, driver: StudyDriver, reports: Sequence[NodeReport]
+    ) -> tune.Tuner:
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         n_trials = driver.n_left
-        gpus = self._gpus_per_trial(total, n_trials)
+        gpus = self._gpus_per_trial(total, n_trials, reports)
         request = {"cpu": float(self.resources.cpus), "gpu": gpus}
         if 0 < gpus <= 1:
             driver.share_gpus(GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9)))
         slots = n_slots(total, request)
         is_local = self.address is None
-        if not is_local:  # nodes may join and leave
+        callbacks: list[tune.Callback] = [SearchCallback(bridge)]
+        if not is_local:  # others may use it, and nodes may join and leave
             driver.running.room = Capacity(
                 living_resources, cpus=request["cpu"], gpus=gpus, tell=driver.tell
             )
+            waiting = partial(waiting_for_others, cpus=request["cpu"], gpus=gpus)
+            callbacks.append(RoomWatch(driver.tell, waiting))
         return tune.Tuner(
             tune.with_resources(TrialActor, request),
             tune_config=tune.TuneConfig(
@@ -109,25 +124,32 @@ class RayBackend:
                 storage_path=str(self.scratch.resolve()),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=[SearchCallback(bridge)],
+                callbacks=callbacks,
                 verbose=0,
             ),
         )
 
-    def _gpus_per_trial(self, total: dict[str, float], n_trials: int) -> float:
+    def _gpus_per_trial(
+        self, total: dict[str, float], n_trials: int, reports: Sequence[NodeReport]
+    ) -> float:
         """Return the part of a GPU, or the GPUs, that a trial asks for."""
         shares = self.resources.gpus == "auto" and total.get("GPU", 0.0) >= 1
         return gpus_per_trial(
             self.resources,
             total,
             need_bytes=self.need_bytes,
-            memory_bytes=smallest_gpu_bytes() if shares and self._asks_for_memory else None,
+            memory_bytes=self._memory_bytes(reports) if shares else None,
             n_trials=n_trials,
         )
 
-    @property
-    def _asks_for_memory(self) -> bool:
-        return self.need_bytes is not None and self.resources.gpu_memory_gib == "auto"
+    def _memory_bytes(self, reports: Sequence[NodeReport]) -> int | None:
+        """Return the memory of the smallest GPU that is known; None if none is, or matters."""
+        if self.need_bytes is None or self.resources.gpu_memory_gib != "auto":
+            return None
+        if self.address is None:
+            return smallest_gpu_bytes()
+        known = [report.gpu_bytes for report in reports if report.gpu_bytes is not None]
+        return min(known, default=None)
 
 
 def _head_watch(driver: StudyDriver, *, is_local: bool) -> HeadWatch:
@@ -149,29 +171,6 @@ def _head_watch(driver: StudyDriver, *, is_local: bool) -> HeadWatch:
         exit_code=driver.exit_code,
         farewell=driver.farewell,
     )
-
-
-def smallest_gpu_bytes() -> int | None:
-    """Ask a GPU of every node for its memory; None where no GPU answers to torch."""
-    nodes = [node for node in _living_nodes() if node["Resources"].get("GPU")]
-    ask = ray.remote(num_cpus=0, num_gpus=0.01, max_calls=1)(_gpu_bytes)
-    answers = ray.get(
-        [
-            ask.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote()
-            for node in nodes
-        ]
-    )
-    known = [answer for answer in answers if answer is not None]
-    return min(known, default=None)
-
-
-def _gpu_bytes() -> int | None:
-    """Return the total memory of the GPU that this task was given."""
-    import torch  # noqa: PLC0415  (in the worker; the driver of a cluster may have no GPU)
-
-    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else None
 
 
 def living_resources() -> list[dict[str, float]]:

@@ -8,14 +8,16 @@ import pytest
 from dexsearch.jobs.checkup import State
 from dexsearch.jobs.doctor_cluster import cluster_checks, node_checks
 from dexsearch.search.preflight import Inspection
-from dexsearch.search.preflight_node import look
+from dexsearch.search.preflight_node import Question, look
 from dexsearch.search.preflight_report import Finding, NodeReport
 
 STORAGE = "/shared"
 
 
 def report(n: int) -> NodeReport:
-    answer = look({"storage": None, "secret": "", "name": "", "dataset": None, "digest": None})
+    answer = look(
+        Question(storage=None, secret="", name="", dataset=None, digest=None, gpus=False)
+    )
     return NodeReport(f"id{n}", f"10.77.0.{n}", f"lab{n}", cpus=8, gpus=2, answer=answer)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.search import preflight_node
-from dexsearch.search.preflight_asking import clock_offset_s
+from dexsearch.search.preflight import PreflightRequest
+from dexsearch.search.preflight_asking import Questions, ask_living_nodes, clock_offset_s
 from dexsearch.search.preflight_node import Answer, Question
 from dexsearch.search.preflight_report import Finding, NodeReport, dataset_note, findings
 from dexsearch.search.preflight_room import Node, no_room, nodes_of_trials, waiting_line
@@ -29,6 +31,7 @@ HERE: Answer = {
     "dataset": "same",
     "scratch": "/tmp/ray",
     "scratch_free": 10**12,
+    "gpu_bytes": 80 * 2**30,
     "clock_s": 0.0,
 }
 
@@ -118,6 +121,102 @@ def test_a_torch_that_cannot_use_the_gpus_of_its_node_is_a_warning() -> None:
     assert judged(replace(node(1, versions=versions(torch="2.13.0+cu128")), gpus=8.0)) == []
 
 
+def test_gpus_whose_memory_nobody_tells_are_a_warning() -> None:
+    cuda = versions(torch="2.13.0+cu128")
+    (finding,) = judged(replace(node(1, versions=cuda, gpu_bytes=None), gpus=2.0))
+    assert not finding.is_refusal
+    assert "nvidia-smi does not tell" in finding.found
+    assert judged(node(1, gpu_bytes=None)) == [], "it has no GPUs"
+
+
+@pytest.mark.parametrize(
+    ("table", "smallest"),
+    [
+        ("", None),
+        ("[N/A], [N/A]\n", None),
+        ("143771, Disabled\n24576, [N/A]\n81559, Disabled\n", 24576 * 2**20),
+        ("143771, Disabled\n143771, Enabled\n", 0),
+        ("24576\n", 24576 * 2**20),
+    ],
+)
+def test_the_smallest_gpu_counts_and_slices_are_not_shared(
+    table: str, smallest: int | None
+) -> None:
+    assert preflight_node.smallest_of(table) == smallest
+
+
+QUESTIONS = Questions(None, None, place=None, secret="", longest_s=64.0)
+
+
+class Asked:
+    """Nodes of which some answer not at once, and some not at all."""
+
+    def __init__(self, *, answers_at: dict[int, int]) -> None:
+        self.answers_at = answers_at
+        self.asked: list[list[str]] = []
+
+    def __call__(self, nodes: Sequence[Node], questions: Questions) -> list[NodeReport]:
+        self.asked.append([node.node_id for node in nodes])
+        return [self.report(int(one.node_id.removeprefix("id"))) for one in nodes]
+
+    def report(self, n: int) -> NodeReport:
+        if self.answers_at.get(n, 99) <= len(self.asked):
+            return node(n)
+        return replace(node(n), answer=None, silence="does not answer within 64 s")
+
+
+def asked_living(
+    ask: Asked, n_nodes: int, *, left: set[int], left_later: set[int] | None = None
+) -> tuple[list[NodeReport], list[str]]:
+    nodes, told = [machine(n, 8) for n in range(n_nodes)], list[str]()
+    gone = iter([left, left | (left_later or set())])
+
+    def living() -> list[Node]:
+        away = next(gone)
+        return [one for n, one in enumerate(nodes) if n not in away]
+
+    return ask_living_nodes(nodes, QUESTIONS, told.append, ask=ask, living=living), told
+
+
+def test_nodes_that_answer_are_asked_once() -> None:
+    ask = Asked(answers_at={0: 1, 1: 1})
+    reports, told = asked_living(ask, 2, left=set())
+    assert [report.node_id for report in reports] == ["id0", "id1"]
+    assert (len(ask.asked), told) == (1, [])
+
+
+def test_a_node_that_dies_while_it_is_asked_is_left_out_and_told() -> None:
+    ask = Asked(answers_at={0: 1, 2: 1})
+    reports, told = asked_living(ask, 3, left={1})
+    assert [report.node_id for report in reports] == ["id0", "id2"]
+    assert told == ["warning: 10.77.0.1 (lab1) has left the cluster while it was asked"]
+    assert len(ask.asked) == 1
+
+
+def test_a_silent_node_that_lives_is_asked_once_more() -> None:
+    ask = Asked(answers_at={0: 1, 1: 2})
+    reports, told = asked_living(ask, 3, left=set())
+    assert ask.asked == [["id0", "id1", "id2"], ["id1", "id2"]]
+    assert told[0] == "10.77.0.1 (lab1) does not answer within 64 s: asking once more"
+    assert {r.node_id: r.answer is not None for r in reports} == {
+        "id0": True, "id1": True, "id2": False,
+    }  # fmt: skip
+    assert [finding.node for finding in judged(*reports)] == ["10.77.0.2 (lab2)"]
+
+
+def test_a_node_that_dies_while_it_is_asked_again_is_left_out() -> None:
+    reports, told = asked_living(Asked(answers_at={0: 1}), 2, left=set(), left_later={1})
+    assert [report.node_id for report in reports] == ["id0"]
+    assert "has left the cluster" in told[-1]
+    assert asked_living(Asked(answers_at={}), 1, left={0})[0] == []
+
+
+def test_many_nodes_and_shipped_code_may_take_longer() -> None:
+    request = PreflightRequest("h:1", None, None, None, ResourcesConfig())
+    assert [request.answer_within_s(n) for n in (1, 100)] == [62, 260]
+    assert replace(request, ship_code=True).answer_within_s(1) == 122
+
+
 @pytest.mark.parametrize(
     ("offset_s", "told"),
     [(0, ""), (59, ""), (-59, ""), (3600, "3600 s ahead"), (-61, "61 s behind")],
@@ -184,6 +283,7 @@ def test_waiting_says_for_what_and_what_there_is() -> None:
 def question(place: Path | str, secret: str, **more: str) -> Question:
     asked: Question = {
         "storage": str(place), "secret": secret, "name": "n1", "dataset": None, "digest": None,
+        "gpus": False,
     }  # fmt: skip
     return {**asked, **more}  # type: ignore[typeddict-item]
 

@@ -143,11 +143,12 @@ def test_a_node_that_does_not_answer_is_named(
     (raylet,) = [pid for pid in pids_of(nodes.scratch / "1") if is_raylet(pid)]
     os.kill(raylet, signal.SIGSTOP)
     try:
-        answer, _ = looked(nodes, request_for(gpus=1, answer_s=5))
+        answer, told = looked(nodes, request_for(gpus=1, answer_s=1))
     finally:
         os.kill(raylet, signal.SIGCONT)
     (line,) = answer["error"].splitlines()[1:]
     assert "(good): does not answer within 5 s" in line
+    assert any("(good) does not answer within 5 s: asking once more" in line for line in told)
 
 
 def is_raylet(pid: int) -> bool:
