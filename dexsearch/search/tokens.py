@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+_SECRETS = Path("/run/secrets")
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
@@ -30,7 +32,8 @@ class TokenSource:
     fault: str | None = None
     """Why the place that was named yields no token."""
     exposed: str | None = None
-    """Who else can read the file of the token; None where nobody else, or there is no file."""
+    """Who else can read the file of the token; None where nobody else, there is no file, or
+    Docker, Kubernetes or systemd has put it there, who set its mode themselves."""
 
     @property
     def is_on(self) -> bool:
@@ -58,22 +61,44 @@ def token_source(environment: Mapping[str, str], home: Path) -> TokenSource:
     place = f"{TOKEN_PATH}={named}" if named else str(path)
     try:
         is_empty = not path.read_text().strip()
-        permissions = stat.S_IMODE(path.stat().st_mode)
+        is_ours = not _is_put_there(path, environment)
+        exposed = _exposure(path) if is_ours else None
     except FileNotFoundError:
         return TokenSource(mode, None, f"{place} is not there" if named else None)
     except (OSError, UnicodeDecodeError) as error:
         return TokenSource(mode, None, f"{place} cannot be read: {error}")
     if is_empty:
         return TokenSource(mode, None, f"{place} is empty")
-    return TokenSource(mode, place, exposed=_exposure(path, permissions))
+    return TokenSource(mode, place, exposed=exposed)
 
 
-def _exposure(path: Path, permissions: int) -> str | None:
-    """Say who beside the owner reads a token's file."""
-    if not permissions & (stat.S_IRGRP | stat.S_IROTH):
+def _is_put_there(path: Path, environment: Mapping[str, str]) -> bool:
+    """Tell whether an orchestrator has put a file there."""
+    folders = [_SECRETS.resolve()]
+    if named := environment.get(CREDENTIALS, ""):
+        folders.append(Path(named).resolve())
+    return any(
+        folder in path.absolute().parents or folder in path.resolve().parents for folder in folders
+    )
+
+
+def _exposure(path: Path) -> str | None:
+    """Say who beside the owner reads a token's file; nobody who may not enter its folders."""
+    status = path.stat()
+    folders = [folder.stat() for folder in path.resolve().parents]
+    others_enter = all(folder.st_mode & stat.S_IXOTH for folder in folders)
+    group_enters = all(
+        folder.st_mode & stat.S_IXOTH
+        or (folder.st_mode & stat.S_IXGRP and folder.st_gid == status.st_gid)
+        for folder in folders
+    )
+    if status.st_mode & stat.S_IROTH and others_enter:
+        whom = "everybody"
+    elif status.st_mode & stat.S_IRGRP and group_enters:
+        whom = "its group"
+    else:
         return None
-    whom = "everybody" if permissions & stat.S_IROTH else "its group"
     return (
-        f"the token file {path} can be read by {whom} on this machine (mode {permissions:04o}): "
-        f"chmod 600 {path}"
+        f"the token file {path} can be read by {whom} on this machine "
+        f"(mode {stat.S_IMODE(status.st_mode):04o}): chmod 600 {path}"
     )

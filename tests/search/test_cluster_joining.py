@@ -82,9 +82,10 @@ def test_a_driver_without_the_right_token_is_refused_and_told_why(
 
 
 def test_a_token_file_that_everybody_can_read_is_taken_and_told(
-    locked: Nodes, tmp_path: Path
+    locked: Nodes,
 ) -> None:
-    file = tmp_path / "token"
+    locked.scratch.chmod(0o755)  # or its folder hides it
+    file = locked.scratch / "token"
     file.write_text(TOKEN)
     secrets = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file)}
     for mode, n_lines in ((0o644, 1), (0o600, 0)):

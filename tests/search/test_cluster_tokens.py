@@ -1,11 +1,15 @@
 """Laws of finding the token, and of what is told when a cluster refuses it."""
 
+import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dexsearch.errors import EnvironmentFault
+from dexsearch.search import tokens
 from dexsearch.search.joining import judged_answer, refuse_missing_token, refused_token
 from dexsearch.search.tokens import TokenSource, token_source
 
@@ -19,6 +23,26 @@ def file(tmp_path: Path) -> Path:
     path.write_text(SECRET)
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may enter, unlike those of tests."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def exposure(file: Path, **environment: str) -> str | None:
+    return token_source({"RAY_AUTH_TOKEN_PATH": str(file), **environment}, file.parent).exposed
+
+
+def token_in(folder: Path, mode: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "token"
+    file.write_text(SECRET)
+    file.chmod(mode)
+    return file
 
 
 def test_the_environment_goes_before_the_named_file_and_that_before_the_home(
@@ -61,10 +85,10 @@ def test_a_named_file_that_yields_no_token_is_told_whatever_lies_at_home(
     ],
 )
 def test_a_file_that_others_can_read_is_told_with_the_command_that_closes_it(
-    file: Path, mode: int, whom: str | None
+    open_folder: Path, mode: int, whom: str | None
 ) -> None:
-    file.chmod(mode)
-    exposed = token_source({"RAY_AUTH_TOKEN_PATH": str(file)}, file.parent).exposed
+    file = token_in(open_folder, mode)
+    exposed = exposure(file)
     if whom is None:
         assert exposed is None
     else:
@@ -74,8 +98,35 @@ def test_a_file_that_others_can_read_is_told_with_the_command_that_closes_it(
         assert f"chmod 600 {file}" in exposed
 
 
-def test_the_token_itself_is_never_told(file: Path) -> None:
-    file.chmod(0o644)
+def test_a_folder_that_others_may_not_enter_hides_a_token(open_folder: Path) -> None:
+    file = token_in(open_folder / "private" / "secrets", 0o644)
+    assert "everybody" in (exposure(file) or "")
+    for mode, whom in ((0o700, None), (0o750, "its group"), (0o711, "everybody")):
+        (open_folder / "private").chmod(mode)
+        told = exposure(file)
+        assert told is None if whom is None else whom in (told or ""), oct(mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another group: root")
+def test_another_group_at_the_door_keeps_the_group_of_a_token_out(open_folder: Path) -> None:
+    file = token_in(open_folder / "private", 0o640)
+    os.chown(open_folder / "private", 0, 12345)
+    (open_folder / "private").chmod(0o750)
+    assert exposure(file) is None
+
+
+def test_what_docker_kubernetes_or_systemd_put_there_is_theirs(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = token_in(open_folder / "run" / "secrets" / "ray", 0o444)
+    assert exposure(file, CREDENTIALS_DIRECTORY=str(open_folder / "other")) is not None
+    assert exposure(file, CREDENTIALS_DIRECTORY=str(file.parent)) is None
+    monkeypatch.setattr(tokens, "_SECRETS", open_folder / "run" / "secrets")
+    assert exposure(file) is None
+
+
+def test_the_token_itself_is_never_told(open_folder: Path) -> None:
+    file = token_in(open_folder, 0o644)
     for environment in ({"RAY_AUTH_TOKEN": SECRET}, {"RAY_AUTH_TOKEN_PATH": str(file)}):
         source = token_source(environment, file.parent)
         told = [repr(source), str(refused_token(HEAD, source, is_right=False))]
