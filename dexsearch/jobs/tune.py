@@ -23,6 +23,7 @@ from dexsearch.jobs.sync import sync_command
 from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.address import shown, why_silent
 from dexsearch.search.audit import Audit, audit
+from dexsearch.search.joining import joinable_cluster
 from dexsearch.search.signals import told_interruptions
 from dexsearch.wording import workspace_flag
 
@@ -101,7 +102,8 @@ def run_search(
         SearchFailed: if more than half of the trials failed, or none is complete though time
             was not over; what is complete is registered all the same.
         StudyBusy: if another process works on the study.
-        EnvironmentFault: if nothing can be written to the storage, before anything is made.
+        EnvironmentFault: if nothing can be written to the storage, or the cluster does not take
+            this process, before anything is made.
     """
     with told_interruptions(continuing(plan)):
         return _run_search(plan, tell=tell, progress=progress, clock=clock)
@@ -115,6 +117,8 @@ def _run_search(
     begun = clock()
     if plan.site.storage is not None:
         refuse_unusable_storage(plan.site.storage, by_writing=True)
+    if plan.site.address is not None:
+        joinable_cluster(plan.site.address, lambda warning: None)  # told on joining
     _tell_silence(plan, tell)
     dataset = _dataset(plan, tell, progress)
 
