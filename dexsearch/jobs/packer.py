@@ -205,7 +205,7 @@ def final_checkpoint(study: StudyRecord, trial: TrialRecord) -> "Checkpoint":
 
     Raises:
         Unusable: if it is damaged, missing or another one.
-        EnvironmentFault: if its storage does not answer.
+        EnvironmentFault: if it cannot be read from here and now.
     """
     from dexsearch.training.checkpoint import open_checkpoint
 
@@ -214,12 +214,12 @@ def final_checkpoint(study: StudyRecord, trial: TrialRecord) -> "Checkpoint":
         raise Unusable("the ledger names no checkpoint")
     try:
         checkpoint = open_checkpoint(location)
-    except ConnectionError as error:
+    except OSError as error:
         raise EnvironmentFault(
             f"the checkpoint of trial {trial.number} cannot be read: {error}",
-            hint="once the storage answers, the same command registers the best",
+            hint="once the storage answers and lets you in, the same command registers the best",
         ) from None
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise Unusable(f"its checkpoint cannot be used: {error}") from None
     state = checkpoint.state
     if state.epoch != trial.last_epoch or state.dataset_digest != study.dataset_digest:

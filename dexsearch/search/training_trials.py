@@ -38,15 +38,15 @@ class TrainingTrials:
             self._data[config.task] = load_training_data(self.source.open(), config.task, device)
         data = self._data[config.task]
         height, width = data.validation.input.shape[-2:]
-        records = train(
-            config,
-            data,
-            epochs=assignment.epochs,
-            device=device,
-            checkpoints=assignment.checkpoints,
-        )
         try:
-            for record in records:
+            for record in train(
+                config,
+                data,
+                epochs=assignment.epochs,
+                device=device,
+                checkpoints=assignment.checkpoints,
+                rank=(assignment.token, assignment.attempt),
+            ):
                 values = record.as_dict()
                 if self._measure_latency and record.epoch == 1:
                     values["latency_ms"] = latency_ms(config, (height, width), device)

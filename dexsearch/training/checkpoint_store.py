@@ -2,7 +2,7 @@
 
     LOCATION/00012/              a checkpoint, by its epoch: files, and
                    manifest.json the sha256 of each of them; without it there is no checkpoint
-             writer              a random name: of the one who may write here
+             writer              the mark of the one who may write here
 
 A folder is filled under another name and renamed into place. Objects cannot be renamed: the
 manifest comes last and goes first, and the name of each other one begins with its hash, so that
@@ -10,6 +10,7 @@ two writers of one epoch never spoil each other's.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,14 @@ from dexsearch.location import below, is_uri
 MANIFEST = "manifest.json"
 WRITER = "writer"
 _UPLOADS = 4
+_UNREACHABLE = (
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO, errno.EHOSTDOWN,
+    errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
+)  # fmt: skip
+"""What folders of a server that is gone raise, or a disk that fails."""
+
+
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class SupersededError(Exception):
@@ -74,18 +83,18 @@ class CheckpointStore(ABC):
 
     @abstractmethod
     def owner(self) -> str | None:
-        """Return the name of who writes here; None if nobody ever did."""
+        """Return the mark of who writes here; None if nobody ever did."""
 
     @abstractmethod
     def set_owner(self, name: str) -> None:
-        """Replace the name of who writes here, in one step."""
+        """Replace the mark of who writes here, in one step."""
 
     def files(self, epoch: int) -> dict[str, bytes]:
         """Read one checkpoint and verify every file.
 
         Raises:
             ValueError: naming the file that is missing or not what was written.
-            ConnectionError: if the storage does not answer.
+            ConnectionError: if it cannot be read from here and now, which says nothing about it.
         """
         place = below(self.location, f"{epoch:05d}")
         try:
@@ -94,10 +103,12 @@ class CheckpointStore(ABC):
             if strange:
                 raise ValueError(f"{strange[0]!r} is no name of a file in it")
             contents = {name: self.read(epoch, name, hashes[name]) for name in hashes}
+        except (*_ABSENT, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{place}: incomplete checkpoint ({error})") from None
         except ConnectionError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{place}: incomplete checkpoint ({error})") from None
+        except OSError as error:
+            raise ConnectionError(f"{place}: cannot be read ({error})") from error
         for name, content in contents.items():
             if hashlib.sha256(content).hexdigest() != hashes[name]:
                 raise ValueError(f"{below(place, name)}: not what was written (sha256 differs)")
@@ -113,35 +124,39 @@ class FolderStore(CheckpointStore):
 
     def epochs(self) -> list[int]:
         """Leave out the folders that are being filled."""
-        if not self._folder.is_dir():
+        try:
+            with _answering(self.location), os.scandir(self._folder) as entries:
+                found = [int(e.name) for e in entries if e.name.isdecimal() and e.is_dir()]
+        except _ABSENT:
             return []
-        found = (path for path in self._folder.iterdir() if path.name.isdecimal())
-        return sorted((int(path.name) for path in found if path.is_dir()), reverse=True)
+        return sorted(found, reverse=True)
 
     def write(
         self, epoch: int, hashes: Mapping[str, str], files: Mapping[str, bytes],
         before_it_counts: Callable[[], None],
     ) -> None:  # fmt: skip
         """Flush every file, then rename the folder into place."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         final = self._path(epoch)
-        remove_orphans(self._folder, "*")
         partial = partial_beside(final)
-        try:
-            partial.mkdir()
-            for name, content in files.items():
-                write_durably(partial / name, content)
-            before_it_counts()
-            if final.exists():  # an unusable one, passed over when this run continued
-                shutil.rmtree(final)
-            partial.rename(final)
-            flush_folder(self._folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with _answering(self.location):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            remove_orphans(self._folder, "*")
+            try:
+                partial.mkdir()
+                for name, content in files.items():
+                    write_durably(partial / name, content)
+                before_it_counts()
+                if final.exists():  # an unusable one, passed over when this run continued
+                    shutil.rmtree(final)
+                partial.rename(final)
+                flush_folder(self._folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
 
     def read(self, epoch: int, name: str, sha256: str | None = None) -> bytes:
         """Files have their own names."""
-        return (self._path(epoch) / name).read_bytes()
+        with _answering(self.location):
+            return (self._path(epoch) / name).read_bytes()
 
     def delete(self, epoch: int) -> None:
         """What cannot be deleted stays, and is tried again after the next checkpoint."""
@@ -152,19 +167,21 @@ class FolderStore(CheckpointStore):
     def owner(self) -> str | None:
         """Read it from its file."""
         try:
-            return (self._folder / WRITER).read_text()
+            with _answering(self.location):
+                return (self._folder / WRITER).read_text()
         except FileNotFoundError:
             return None
 
     def set_owner(self, name: str) -> None:
         """Rename a new file into place."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         partial = partial_beside(self._folder / WRITER)
-        try:
-            write_durably(partial, name.encode())
-            os.replace(partial, self._folder / WRITER)
-        finally:
-            partial.unlink(missing_ok=True)
+        with _answering(self.location):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                write_durably(partial, name.encode())
+                os.replace(partial, self._folder / WRITER)
+            finally:
+                partial.unlink(missing_ok=True)
 
     def _path(self, epoch: int) -> Path:
         return self._folder / f"{epoch:05d}"
@@ -244,10 +261,12 @@ def _object_name(epoch: int, name: str, sha256: str | None) -> str:
 
 @contextlib.contextmanager
 def _answering(location: str) -> Iterator[None]:
-    """Tell an error of the storage itself, which has no number, from one of a file."""
+    """Tell an error of the storage itself from one of a file; object storage has no numbers."""
     try:
         yield
+    except ConnectionError:
+        raise
     except OSError as error:
-        if error.errno is not None:
+        if error.errno is not None and error.errno not in _UNREACHABLE:
             raise
         raise ConnectionError(f"{location}: {str(error).splitlines()[0][:300]}") from None

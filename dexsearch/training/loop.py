@@ -60,6 +60,7 @@ def train(
     device: torch.device,
     checkpoints: str | Path | None = None,
     checkpoint_every_s: float = 10.0,
+    rank: tuple[int, int] = (0, 0),
     precision: Precision | None = None,
 ) -> Iterator[EpochRecord]:
     """Train one configuration and yield a record after every epoch.
@@ -73,6 +74,8 @@ def train(
             from any that still runs; None writes nothing.
         checkpoint_every_s: least time between two checkpoints; the final epoch always gets one,
             written before its record is yielded.
+        rank: token of the lease and attempt of whoever asks; a call takes over only from those
+            with the same rank or a lower one.
         precision: of the networks; None: the fastest one of the device.
 
     Raises:
@@ -82,7 +85,8 @@ def train(
         TrainingDiverged: from the iterator, in the epoch that is not finite; on a CPU with the
             first such step.
         TrainingOutOfMemory: at once, or from the iterator, naming the step.
-        SupersededError: from the iterator, once another call continues the same run.
+        SupersededError: at once if a call of a higher rank continues the same run; from the
+            iterator, once another call does.
         OSError: if checkpoints cannot be read or stored; of a full disk as the system says it,
             ConnectionError if the storage does not answer at the begin or at the end.
     """
@@ -104,7 +108,9 @@ def train(
         run = _Run(config, data, device, epochs, precision)
         if checkpoint is not None:
             run.continue_from(checkpoint)
-    writer = None if checkpoints is None else CheckpointWriter(checkpoint_store(checkpoints))
+    writer = None
+    if checkpoints is not None:
+        writer = CheckpointWriter(checkpoint_store(checkpoints), rank=rank)
     return _records(run, epochs, writer, checkpoint_every_s)
 
 

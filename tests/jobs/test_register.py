@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 import shutil
@@ -293,6 +294,23 @@ def test_a_trial_with_a_damaged_checkpoint_is_passed_over_and_told(trained: Trai
     versions, (line,) = register(trained, n=1)
     assert [v.trial for v in versions] == [second.number]
     assert line.startswith(f"trial {best.number} is not registered: its checkpoint")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_read_here_is_not_passed_over_for_the_next_best(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, _ = trained.study.ranking()
+    read_bytes = Path.read_bytes
+
+    def stale(path: Path) -> bytes:
+        if path.parent.name == Path(str(best.checkpoint)).name:
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(EnvironmentFault, match=rf"trial {best.number} cannot be read.*Stale"):
+        register(trained, n=1)
 
 
 @pytest.mark.slow
