@@ -5,7 +5,7 @@ who is stopped is the driver's; Tune's own records are never read.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from dexsearch.search.losses import told_loss
 from dexsearch.search.reaper import Reaper
 from dexsearch.search.retries import Setback
 from dexsearch.search.trial import Assignment, Report, TrialFunction
+from dexsearch.search.tune_actors import end_waiting_trials, forget_actor, processes
 from dexsearch.search.watchdog import Silence
 
 _HARMLESS = ("numeric", "data", "configuration")  # failures that leave a process as it was
@@ -70,28 +71,42 @@ class Bridge:
         setback, reason = self._ended_by_us.get(trial.trial_id) or told_loss(trial)
         self._guarded(lambda: self._driver.lost(assignment_of(trial), reason, setback))
 
-    def look_at(self, trials: Callable[[], set[Trial]]) -> None:
-        """Look for trials that hang, and end their processes; every half second at most."""
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no further trial is to begin."""
+        return self._fault is not None or self._driver.stop_requested
+
+    def on_withdrawn(self, trials: Sequence[Trial]) -> None:
+        """Pass on that trials were ended which had waited for room."""
+        for trial in trials:
+            self._guarded(partial(self._driver.withdrawn, assignment_of(trial)))
+
+    def look_at(self, processes: Callable[[], Mapping[Trial, Any]]) -> None:
+        """Look for trials that hang, and end their processes; every half second at most.
+
+        After a fault as well, or a trial that hangs would keep the search from ending.
+        """
         now = self._clock()
         if now < self._next_look:
             return
         self._next_look = now + _LOOK_EVERY_S
+        self._guarded(self._driver.tick)
         watchdog = self._driver.watchdog
-        begun = {assignment_of(trial).number: trial for trial in trials() if _actor_of(trial)}
+        begun = {assignment_of(trial).number: (trial, p) for trial, p in processes().items()}
         for number in begun:
             if number not in watchdog and number in self._driver.running:
                 watchdog.begin(number)
         for silence in watchdog.silent():
             if silence.number in begun:
-                self._guarded(partial(self._end, begun[silence.number], silence))
-        self._guarded(self._reaper.look)
+                self._attempt(partial(self._end, *begun[silence.number], silence))
+        self._attempt(self._reaper.look)
 
     def raise_fault(self) -> None:
         """Raise what ended the search early, if anything did."""
         if self._fault is not None:
             raise self._fault
 
-    def _end(self, trial: Trial, silence: Silence) -> None:
+    def _end(self, trial: Trial, process: Any, silence: Silence) -> None:  # noqa: ANN401
         """End the process of a trial that hangs; Tune hears of that as of any lost process."""
         ended = self._ended_by_us
         ended[trial.trial_id] = ("hung", f"{silence}, so its process was ended")
@@ -100,15 +115,18 @@ class Bridge:
         def note_silent_node() -> None:
             ended[trial.trial_id] = ("node", f"{silence}, and its node does not answer")
 
-        self._reaper.end(_actor_of(trial), note_silent_node)
+        self._reaper.end(process, note_silent_node)
 
     def _guarded(self, act: Callable[[], Any]) -> Any:  # noqa: ANN401
-        if self._fault is None:
-            try:
-                return act()
-            except Exception as error:  # kept, and raised by `raise_fault`
-                self._fault = error
-                self._driver.request_stop()
+        """Return what `act` does, unless there was a fault."""
+        return self._attempt(act) if self._fault is None else None
+
+    def _attempt(self, act: Callable[[], Any]) -> Any:  # noqa: ANN401
+        try:
+            return act()
+        except Exception as error:  # kept, and raised by `raise_fault`
+            self._fault = self._fault or error
+            self._driver.request_stop()
         return None
 
 
@@ -155,7 +173,9 @@ class StudyScheduler(FIFOScheduler):
         most slots would stay empty for as long as trials are shorter than a start. Tune starts
         what it was told of by itself.
         """
-        self._bridge.look_at(tune_controller.get_live_trials)
+        self._bridge.look_at(partial(processes, tune_controller))
+        if self._bridge.is_stopping:
+            self._bridge.on_withdrawn(end_waiting_trials(tune_controller))
         added, self._added = self._added, []
         return next((trial for trial in added if trial.status == Trial.PENDING), None)
 
@@ -225,22 +245,6 @@ class SearchCallback(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Keep the driver out of Tune's files."""
         return {}
-
-
-def forget_actor(tune_controller: Any, trial: Trial) -> None:  # noqa: ANN401
-    """Have Tune end the actor of a trial that is over, instead of giving it to the next trial.
-
-    Whatever a device was left in (an error of CUDA stays until its process ends) ends with it.
-    Not done by `reset_config`: where that returns False, Tune takes the next trial for failed,
-    without starting it again or telling anybody. Tune passes on only actors that it has noted as
-    started; this is the one place that touches that private note.
-    """
-    tune_controller._started_actors.discard(tune_controller._trial_to_actor.get(trial))
-
-
-def _actor_of(trial: Trial) -> Any:  # noqa: ANN401
-    """Return the handle of the process that has a trial; None as long as it waits for one."""
-    return trial.temporary_state.ray_actor
 
 
 def assignment_of(trial: Trial) -> Assignment:

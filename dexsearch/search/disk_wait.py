@@ -3,12 +3,17 @@
 Two things tell of it: somebody who looks at the free space beforehand (disk_guard.py), and a trial
 that could not save its checkpoint, on whatever disk that was. In the first case nothing is handed
 out until there is space. In the second, where a look may not show anything (a quota, the disk of
-another node), one trial is handed out after a while to try it; the others follow when it has
-reported an epoch, which it does after saving.
+another node), one trial is handed out after a while to try it; the others follow once it is known
+to have saved: epochs are reported whether they were saved or not, so only its last one tells, or
+that it trains for longer than it may without saving.
+
+Storage that does not answer is waited for in the same way. There any report tells: a trial reads
+its checkpoints and claims them before its first one.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dexsearch.errors import EnvironmentFault
@@ -19,6 +24,32 @@ _LOOK_EVERY_S = 10.0
 _LOOK_AGAIN_S = 2.0  # while space is short
 _FIRST_PAUSE_S = 4.0
 _LONGEST_PAUSE_S = 60.0
+SAVED_WITHIN_S = 20.0
+"""A trial that trained for so long has saved: training does so every 10 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is told of a wait; `{}` is the reason or the seconds."""
+
+    waiting: str
+    over: str
+    too_long: str
+    hint: str
+
+
+_SPACE = _Words(
+    "waiting for disk space: {}; free some, the search then goes on",
+    "there is disk space again after {:.0f} s",
+    "short of disk space for {:.0f} s: {}",
+    "free some space; the same command then continues the search",
+)
+_ANSWER = _Words(
+    "waiting for storage that does not answer: {}; once it does, the search goes on",
+    "storage answers again after {:.0f} s",
+    "storage does not answer since {:.0f} s: {}",
+    "mend the storage; the same command then continues the search",
+)
 
 
 class DiskWait:
@@ -53,7 +84,9 @@ class DiskWait:
         self._next_look = self._try_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._trying: int | None = None
+        self._trains_since: float | None = None
         self._has_failed = False
+        self._words = _SPACE
 
     def look(self) -> None:
         """Look at the disks, every few seconds at most.
@@ -77,8 +110,7 @@ class DiskWait:
     def _refuse_to_wait_longer(self) -> None:
         if self._since is not None and self._clock() - self._since > self._longest_s:
             raise EnvironmentFault(
-                f"short of disk space for {self._longest_s:.0f} s: {self._reason}",
-                hint="free some space; the same command then continues the search",
+                self._words.too_long.format(self._longest_s, self._reason), hint=self._words.hint
             )
 
     @property
@@ -91,11 +123,17 @@ class DiskWait:
     def handed_out(self, number: int) -> None:
         """Note that a trial begins; while space is short it is the one that tries."""
         if self._since is not None:
-            self._trying = number
+            self._trying, self._trains_since = number, None
 
-    def saved(self, number: int) -> None:
-        """Note that a trial reported a new epoch."""
-        if number == self._trying:
+    def heard(self, number: int, *, is_last: bool) -> None:
+        """Note a report of a trial that tells of no failure; it is saved if it is the last one."""
+        if number != self._trying:
+            return
+        now = self._clock()
+        if self._trains_since is None:
+            self._trains_since = now
+        proven_s = SAVED_WITHIN_S if self._words is _SPACE else 0.0
+        if is_last or now - self._trains_since >= proven_s:
             self._has_failed, self._trying = False, None
             self._pause_s = _FIRST_PAUSE_S
             if not self._is_seen:
@@ -106,13 +144,13 @@ class DiskWait:
         if number == self._trying:
             self._trying = None
 
-    def failed(self, reason: str) -> None:
-        """Note that a trial could not save."""
+    def failed(self, reason: str, *, answers: bool = True) -> None:
+        """Note that a trial could not save, or could not even read: storage does not answer."""
         if self._trying is not None or not self._has_failed:
             self._try_at = self._clock() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         self._has_failed, self._trying = True, None
-        self._begin(reason)
+        self._begin(reason, _SPACE if answers else _ANSWER)
 
     def until_written(self, write: Callable[[], Event], pause: Callable[[float], None]) -> Event:
         """Return what `write` returns, once the disk takes it; nothing else goes on meanwhile.
@@ -135,15 +173,16 @@ class DiskWait:
                     self._end()
                 return event
 
-    def _begin(self, reason: str) -> None:
-        self._reason = reason
-        if self._since is None:
-            self._since = self._clock()
-            self._tell(f"waiting for disk space: {reason}; free some, the search then goes on")
+    def _begin(self, reason: str, words: _Words = _SPACE) -> None:
+        is_news = self._since is None or words is not self._words
+        self._reason, self._words = reason, words
+        if is_news:
+            self._since = self._clock() if self._since is None else self._since
+            self._tell(words.waiting.format(reason))
 
     def _end(self) -> None:
         if self._since is not None:
-            self._tell(f"there is disk space again after {self._clock() - self._since:.0f} s")
+            self._tell(self._words.over.format(self._clock() - self._since))
             self._since = None
 
 

@@ -103,15 +103,14 @@ class StudyDriver:
         return self.running.is_full or self._recovery.holds or is_last_out
 
     def tick(self) -> None:
-        """Look at what changes by itself: disks, and the clock where no report makes us look.
+        """Look at what changes by itself: disks and the clock.
 
         Raises:
             EnvironmentFault: if space on a disk has been short for too long.
         """
         if not self.stop_requested:
             self._recovery.look()
-        if not self.running:
-            self._look_at_the_clock()
+        self._look_at_the_clock()
 
     def next_trial(self) -> Assignment | None:
         """Return the next trial to run: unfinished ones first, then new ones; None at the end.
@@ -143,6 +142,8 @@ class StudyDriver:
         trial = self._live.get(report.number)
         if trial is None or trial.attempt != report.attempt:
             return True
+        if report.failure is None:
+            self._recovery.goes_on(trial, is_last=report.last)
         n_known = len(trial.values)
         for record in report.records:
             if report.number in self._live:
@@ -183,6 +184,12 @@ class StudyDriver:
             return
         self._recovery.lost(trial, setback, reason)
         self._follow()
+
+    def withdrawn(self, waiting: Assignment) -> None:
+        """Take back a trial that waited for room and whose process never began."""
+        trial = self._live.get(waiting.number)
+        if trial is not None and trial.attempt == waiting.attempt:
+            self._recovery.withdrawn(trial)
 
     def _take_up(self, record: TrialRecord) -> None:
         """Take up an unfinished trial of an earlier process; end it if only that was left."""

@@ -19,6 +19,8 @@ SAME_IN_A_ROW = 3
 
 _SHARED = ("infrastructure", "exception")  # the other classes depend on the configuration
 
+_VARYING = re.compile(r"[^\s'\"]*/[^\s'\"]*|\b[0-9a-f]{6,}\b|[\w.-]*\d[\w.-]*")
+
 
 class EarlyFailures:
     """The failures that are held back."""
@@ -65,5 +67,11 @@ class EarlyFailures:
 
 
 def _signature(failure: Failure) -> tuple[str, str]:
-    """Return what two failures of one cause have in common: numbers and addresses differ."""
-    return failure.kind, re.sub(r"0x[0-9a-f]+|\d+", "#", failure.reason)
+    """Return what two failures of one cause have in common, on whatever node they were.
+
+    Where a process could not even begin its exception's class will do. Otherwise paths and words
+    with a digit differ, such as names of hosts, temporary files, addresses and Ray's own names.
+    """
+    what, _, _ = failure.reason.partition(":")
+    told = what if failure.kind == "infrastructure" else failure.reason
+    return failure.kind, _VARYING.sub("#", told)

@@ -20,7 +20,11 @@ from dexsearch.search.trial import Failure, Record
 SHOWN_LINES = 3
 """How much of a failed trial's traceback the display shows; all of it is in a file."""
 
-_THEN = {"memory": "", "disk": "; it waits for space, and continues from its checkpoint"}
+_THEN = {
+    "memory": "",
+    "disk": "; it waits for space, and continues from its checkpoint",
+    "storage": "; it waits for an answer, and continues from its checkpoint",
+}
 
 
 class Log(Protocol):
@@ -87,6 +91,11 @@ class Journal:
         later = f" in {pause_s:g} s" if pause_s else ""
         self._progress.trial_put_back(number)
         self._progress.message(f"trial {number}: {reason}{then}{later}")
+
+    def withdrawn(self, number: int) -> None:
+        """Tell that a trial was taken back which had waited for room."""
+        self._progress.trial_put_back(number)
+        self._progress.message(f"trial {number} waited for room; the same command begins it")
 
     def held_back(self, trial: LiveTrial, failure: Failure) -> None:
         """Tell of a failure before a first epoch, of which it is not known whose fault it is."""

@@ -53,26 +53,30 @@ class Reaper:
         self._requests.append(_Request(actor, _ask(actor), deadline, when_silent))
 
     def look(self) -> None:
-        """Look after what was asked for."""
+        """Look after what was asked for; what Ray raises about one request costs no other."""
         for request in list(self._requests):
-            if self._is_settled(request):
+            if self._is_due(request):
                 self._requests.remove(request)
+                self._settle(request)
 
-    def _is_settled(self, request: _Request) -> bool:
-        is_ended = False
+    def _is_due(self, request: _Request) -> bool:
+        if request.answer is None or self._clock() >= request.deadline:
+            return True
+        ready, _ = ray.wait([request.answer], timeout=0)
+        return bool(ready)
+
+    def _settle(self, request: _Request) -> None:
+        """Have Ray take an actor for dead whose process did not end."""
         if request.answer is not None:
             ready, _ = ray.wait([request.answer], timeout=0)
-            if not ready and self._clock() < request.deadline:
-                return False
-            is_ended = bool(ready) and _says_yes(request.answer)
-        if not is_ended:
+            if ready and _says_yes(request.answer):
+                return
             request.when_silent()
-            ray.kill(request.actor, no_restart=True)
-        return True
+        ray.kill(request.actor, no_restart=True)
 
 
 def _ask(actor: Any) -> Any:  # noqa: ANN401
-    """Start the task that ends an actor's process; None if nobody knows where that is."""
+    """Start the task that ends an actor's process; None if it was not given one yet."""
     found = ray_state.actors(actor_id=actor._actor_id.hex())
     pid, node = found.get("Pid", 0), found.get("Address", {}).get("NodeID", "")
     if not pid or not node:

@@ -91,9 +91,9 @@ class Recovery:
                 raise DataError(failure.reason.partition(": ")[2] or failure.reason)
             case "memory":
                 self._out_of_memory(trial, failure)
-            case "disk":
-                self._disk.failed(failure.reason)
-                self._again(trial, "disk", failure.reason)
+            case "disk" | "storage" as setback:
+                self._disk.failed(failure.reason, answers=setback == "disk")
+                self._again(trial, setback, failure.reason)
             case "exception":
                 self._again_or_fail(trial, "exception", failure)
             case "superseded":
@@ -108,10 +108,18 @@ class Recovery:
     def is_under_way(self, trial: LiveTrial) -> None:
         """Note that a trial reported an epoch that it had not reached before."""
         trial.setbacks.forgive()
-        self._disk.saved(trial.number)
-        if not trial.is_under_way:
-            trial.is_under_way = True
-            self._early.settle()
+        trial.is_under_way = True
+        self._early.settle()
+
+    def goes_on(self, trial: LiveTrial, *, is_last: bool) -> None:
+        """Note a report that tells of no failure; `is_last`: with it the trial is trained."""
+        self._disk.heard(trial.number, is_last=is_last)
+
+    def withdrawn(self, trial: LiveTrial) -> None:
+        """Let a trial wait whose process never began."""
+        self._stop_running(trial)
+        self._journal.withdrawn(trial.number)
+        self.wait(trial)
 
     def settle(self) -> None:
         """Give up what was held back, because no other trial can tell any more."""

@@ -7,6 +7,7 @@
     exception        once, from its checkpoint                            failed
     memory           put back where it had neighbours, see sharing.py     failed
     disk             put back until there is space, see disk_wait.py
+    storage          put back until it answers, likewise
     numeric          never                                                failed
     configuration    never                                                failed
     data             never: the search stops, the trial is to be continued
@@ -33,7 +34,7 @@ MAX_EXCEPTIONS = 1
 
 _LONGEST_PAUSE_S = 30.0
 
-Setback = Literal["lost", "hung", "node", "start", "exception", "memory", "disk"]
+Setback = Literal["lost", "hung", "node", "start", "exception", "memory", "disk", "storage"]
 """Why a trial begins again; in the ledger as the `kind` of `trial_continued`."""
 
 
@@ -65,7 +66,7 @@ class Setbacks:
             case "exception":
                 self.exceptions += 1
                 return 0.0 if self.exceptions <= MAX_EXCEPTIONS else None
-            case "memory" | "disk":
+            case "memory" | "disk" | "storage":
                 return 0.0
 
 

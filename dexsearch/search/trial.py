@@ -26,6 +26,7 @@ FailureKind = Literal[
     "memory",
     "data",
     "disk",
+    "storage",
     "exception",
     "configuration",
     "infrastructure",
@@ -34,6 +35,10 @@ FailureKind = Literal[
 """What went wrong, which decides what is done about it: see retries.py."""
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_SILENT_STORAGE = (
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+    errno.ENETDOWN, errno.ENETUNREACH,
+)  # fmt: skip
 _DISK_WORDS = ("no space left", "quota exceeded", "storage full")
 
 
@@ -192,6 +197,8 @@ def _kind_of(error: Exception) -> FailureKind:
         return "numeric"
     if is_short_of_disk(error):
         return "disk"
+    if _is_of_silent_storage(error):
+        return "storage"
     return "memory" if tells_of_memory(error) else "exception"
 
 
@@ -204,3 +211,10 @@ def is_short_of_disk(error: BaseException | None) -> bool:
         return False
     message = str(error).lower()
     return error.errno in _DISK_ERRORS or any(words in message for words in _DISK_WORDS)
+
+
+def _is_of_silent_storage(error: Exception) -> bool:
+    """Tell whether an error says that a folder or a server does not answer just now."""
+    if isinstance(error, ConnectionError):
+        return True
+    return isinstance(error, OSError) and error.errno in _SILENT_STORAGE

@@ -7,7 +7,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from ray.air.execution._internal import RayActorManager
+from ray.tune.execution.tune_controller import TrialRunnerWrapper
 
+from dexsearch.errors import EnvironmentFault
 from dexsearch.search.actor import ASSIGNMENT, REPORT
 from dexsearch.search.bridge import Bridge, StudyScheduler
 from dexsearch.search.driver import StudyDriver
@@ -15,6 +18,7 @@ from dexsearch.search.losses import told_loss
 from dexsearch.search.packing import n_concurrent
 from dexsearch.search.ray_cluster import scratch_folder
 from dexsearch.search.trial import Assignment, Failure, FailureKind, Record, Report
+from dexsearch.search.watchdog import Watchdog
 
 HEAD = "Failure # {} (occurred at 2026-01-01_00-00-00)\n"
 DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: TrialActor\n"
@@ -93,20 +97,163 @@ def test_with_a_long_temporary_folder_sockets_go_below_tmp(
         assert len(str(folder / stamp / "sockets" / "plasma_store.1")) <= 107
 
 
-def test_a_waiting_trial_is_named_to_tune_once_each_time_it_is_added() -> None:
-    driver = SimpleNamespace(watchdog=SimpleNamespace(silent=list))
-    scheduler = StudyScheduler(Bridge(cast("StudyDriver", driver), no_trials))
-    controller = SimpleNamespace(get_live_trials=set)
-    waiting, running = (
-        cast("Any", SimpleNamespace(
-            status=status, config={ASSIGNMENT: Assignment(0, {}, 9, "")},
-            placement_group_factory=SimpleNamespace(required_resources={"CPU": 1.0}),
-        ))
-        for status in ("PENDING", "RUNNING")
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def driver_of(**changes: object) -> Any:  # noqa: ANN401
+    """What a bridge asks of a driver; nothing happens."""
+    driver = SimpleNamespace(
+        watchdog=Watchdog(60.0, Clock()), running=set(), stop_requested=False, told=[],
+        withdrawn=lambda assignment: None, tick=lambda: None, **changes,
     )  # fmt: skip
-    assert scheduler.choose_trial_to_run(controller) is None
+    driver.request_stop = lambda: setattr(driver, "stop_requested", True)
+    driver.tell = driver.told.append
+    return driver
+
+
+class Tune:
+    """Tune's controller as far as its schedulers see it, wrapped as for them."""
+
+    def __init__(self) -> None:
+        self._trial_to_actor: dict[Any, Any] = {}
+        self._actor_manager = RayActorManager(cast("Any", None))
+        self._live_trials: set[Any] = set()
+        self.stopped: list[Any] = []
+        self.wrapped = TrialRunnerWrapper(
+            cast("Any", self), None, {"get_live_trials", "stop_trial"}
+        )
+
+    def get_live_trials(self) -> set[Any]:
+        return self._live_trials
+
+    def stop_trial(self, trial: object) -> None:
+        self.stopped.append(trial)
+        self._live_trials.discard(trial)
+
+    def add(self, number: int, *, actor: bool, room: bool, status: str = "PENDING") -> "FakeTrial":
+        """Add a trial, for which an actor was asked, and which has room and a process."""
+        trial = FakeTrial(number, status)
+        self._live_trials.add(trial)
+        if actor:
+            self._trial_to_actor[trial] = f"actor {number}"
+        if room:
+            started: Any = self._actor_manager._live_actors_to_ray_actors_resources
+            started[f"actor {number}"] = (f"process {number}", "resources")
+        return trial
+
+
+class FakeTrial:
+    def __init__(self, number: int, status: str) -> None:
+        self.trial_id = f"tune-{number}"
+        self.status = status
+        self.config = {ASSIGNMENT: Assignment(number, {}, 9, "")}
+        self.placement_group_factory = SimpleNamespace(required_resources={"CPU": 1.0})
+
+
+@pytest.fixture
+def ended_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The processes that the reaper was told to end; none has been looked for."""
+    ended: list[str] = []
+    monkeypatch.setattr("dexsearch.search.bridge.Reaper.end", lambda self, p, _: ended.append(p))
+    return ended
+
+
+def test_a_process_that_never_answers_is_watched_from_its_start(
+    ended_processes: list[str],
+) -> None:
+    driver, tune = driver_of(), Tune()
+    driver.running |= {0, 1, 2}
+    tune.add(0, actor=True, room=True)
+    tune.add(1, actor=True, room=False)
+    tune.add(2, actor=False, room=False)
+    scheduler = StudyScheduler(Bridge(driver, no_trials, Clock()))
+    for _ in range(700):
+        scheduler.choose_trial_to_run(tune.wrapped)
+    assert ended_processes == ["process 0"], "the others wait for room"
+
+
+def test_after_a_fault_trials_that_hang_are_still_ended(ended_processes: list[str]) -> None:
+    def broken(report: Report) -> bool:
+        raise EnvironmentFault("the ledger cannot be written")
+
+    driver, tune = driver_of(on_report=broken), Tune()
+    driver.running.add(0)
+    tune.add(0, actor=True, room=True, status="RUNNING")
+    bridge = Bridge(driver, no_trials, Clock())
+    scheduler = StudyScheduler(bridge)
+    scheduler.choose_trial_to_run(tune.wrapped)
+    assert bridge.on_report(Report(1)), "it is told to stop"
+    for _ in range(700):
+        scheduler.choose_trial_to_run(tune.wrapped)
+    assert ended_processes == ["process 0"]
+    with pytest.raises(EnvironmentFault, match="the ledger"):
+        bridge.raise_fault()
+
+
+def test_what_fails_while_a_process_is_ended_costs_no_other_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed: list[str] = []
+
+    def kill(actor: str, *, no_restart: bool) -> None:
+        killed.append(actor)
+        raise ValueError("no such actor")
+
+    monkeypatch.setattr("dexsearch.search.reaper._ask", lambda actor: None)
+    monkeypatch.setattr("dexsearch.search.reaper.ray.kill", kill)
+    driver, tune = driver_of(), Tune()
+    for number in (0, 1):
+        driver.running.add(number)
+        tune.add(number, actor=True, room=True)
+    bridge = Bridge(driver, no_trials, Clock())
+    scheduler = StudyScheduler(bridge)
+    for _ in range(700):
+        scheduler.choose_trial_to_run(tune.wrapped)
+    assert sorted(killed) == ["process 0", "process 1"]
+    with pytest.raises(ValueError, match="no such actor"):
+        bridge.raise_fault()
+
+
+def test_once_a_search_is_to_stop_trials_that_wait_for_room_end() -> None:
+    withdrawn: list[int] = []
+    driver = driver_of()
+    driver.withdrawn = lambda assignment: withdrawn.append(assignment.number)
+    tune = Tune()
+    scheduler = StudyScheduler(Bridge(driver, no_trials, Clock()))
+    tune.add(0, actor=True, room=True, status="RUNNING")
+    tune.add(1, actor=True, room=True)
+    waiting = [tune.add(2, actor=True, room=False), tune.add(3, actor=False, room=False)]
+    scheduler.choose_trial_to_run(tune.wrapped)
+    assert tune.stopped == []
+    driver.request_stop()
+    scheduler.choose_trial_to_run(tune.wrapped)
+    assert set(tune.stopped) == set(waiting)
+    assert sorted(withdrawn) == [2, 3]
+
+
+def test_while_all_trials_wait_for_room_disks_and_clock_are_looked_at() -> None:
+    looks: list[int] = []
+    driver = driver_of()
+    driver.tick = lambda: looks.append(1)
+    scheduler = StudyScheduler(Bridge(driver, no_trials, Clock()))
+    for _ in range(3):
+        scheduler.choose_trial_to_run(Tune().wrapped)
+    assert len(looks) == 3
+
+
+def test_a_waiting_trial_is_named_to_tune_once_each_time_it_is_added() -> None:
+    scheduler = StudyScheduler(Bridge(driver_of(), no_trials))
+    tune = Tune()
+    waiting, running = (cast("Any", FakeTrial(0, status)) for status in ("PENDING", "RUNNING"))
+    assert scheduler.choose_trial_to_run(tune.wrapped) is None
     for _ in range(2):
-        scheduler.on_trial_add(controller, running)
-        scheduler.on_trial_add(controller, waiting)
-        assert scheduler.choose_trial_to_run(controller) is waiting
-        assert scheduler.choose_trial_to_run(controller) is None
+        scheduler.on_trial_add(tune, running)
+        scheduler.on_trial_add(tune, waiting)
+        assert scheduler.choose_trial_to_run(tune.wrapped) is waiting
+        assert scheduler.choose_trial_to_run(tune.wrapped) is None

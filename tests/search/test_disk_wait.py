@@ -11,7 +11,7 @@ from searching import check_study, search_here
 
 from dexsearch.errors import EnvironmentFault
 from dexsearch.ledger.log import Event, EventLog, read_events
-from dexsearch.search.disk_wait import DiskWait, PatientLog
+from dexsearch.search.disk_wait import SAVED_WITHIN_S, DiskWait, PatientLog
 from dexsearch.search.trial import Assignment, Record
 
 
@@ -63,7 +63,7 @@ def test_after_a_failed_save_one_trial_tries_before_the_others() -> None:
     assert not disk.wait.holds
     disk.wait.handed_out(3)
     assert disk.wait.holds, "one alone tries"
-    disk.wait.saved(8)
+    disk.wait.heard(8, is_last=True)
     assert disk.wait.holds, "that of another may have been before"
     disk.wait.failed("OSError: full")
     disk.wait.ended(3)
@@ -71,9 +71,59 @@ def test_after_a_failed_save_one_trial_tries_before_the_others() -> None:
     assert disk.wait.holds, "later the second time"
     disk.passes(5)
     disk.wait.handed_out(4)
-    disk.wait.saved(4)
+    disk.passes(60)
+    disk.wait.heard(4, is_last=False)
+    disk.passes(SAVED_WITHIN_S - 1)
+    disk.wait.heard(4, is_last=False)
+    assert disk.wait.holds, "it may have begun to train just now, and not have saved yet"
+    disk.passes(2)
+    disk.wait.heard(4, is_last=False)
     assert not disk.wait.holds
     assert len(disk.told) == 2
+
+
+def test_new_epochs_before_each_failing_save_are_no_sign_of_space() -> None:
+    disk = Disk(longest_s=600)
+
+    def train_in_vain() -> None:
+        for number in range(1000):
+            disk.wait.failed("OSError: full")
+            while disk.wait.holds:
+                disk.passes(1)
+            disk.wait.handed_out(number)
+            for _ in range(9):
+                disk.passes(1)
+                disk.wait.heard(number, is_last=False)
+
+    with pytest.raises(EnvironmentFault, match="short of disk space for 600 s"):
+        train_in_vain()
+    assert len(disk.told) == 1, "never taken for over"
+
+
+def test_the_last_epoch_is_reported_after_it_was_saved() -> None:
+    disk = Disk()
+    disk.wait.failed("OSError: full")
+    disk.passes(5)
+    disk.wait.handed_out(1)
+    disk.wait.heard(1, is_last=True)
+    assert not disk.wait.holds
+
+
+def test_a_trial_that_begins_has_found_that_storage_answers() -> None:
+    disk = Disk()
+    for number in range(3):
+        disk.wait.failed("ConnectionError: s3", answers=False)
+        assert disk.wait.holds
+        disk.passes(60)
+        disk.wait.handed_out(number)
+        assert disk.wait.holds, "one alone tries"
+    disk.wait.heard(2, is_last=False)
+    assert not disk.wait.holds
+    assert disk.told == [
+        "waiting for storage that does not answer: ConnectionError: s3; once it does, the search "
+        "goes on",
+        "storage answers again after 180 s",
+    ]
 
 
 def test_a_wait_that_takes_too_long_ends_the_search() -> None:
@@ -138,6 +188,47 @@ def test_a_trial_that_cannot_save_is_put_back_and_completed_once_there_is_space(
     kinds = [event["kind"] for event in events if event["event"] == "trial_continued"]
     assert kinds == ["disk"] * 5
     assert set(refused) == {0, 1}, "no third trial was begun while the disk was full"
+
+
+def test_short_epochs_on_a_full_disk_are_no_sign_of_space(tmp_path: Path) -> None:
+    """Each try reports an epoch more than the one before it, and can save none of them."""
+    tries: list[int] = []
+
+    def on_a_full_disk(assignment: Assignment) -> Iterator[Record]:
+        tries.append(assignment.number)
+        for epoch in range(1, len(tries) + 1):
+            yield {"epoch": epoch, "val_ssim": 0.5, "seconds": 0.0}
+        raise OSError(errno.ENOSPC, "No space left on device", "00004")
+
+    with pytest.raises(EnvironmentFault, match="No space left"):
+        search_here(
+            tmp_path / "s", on_a_full_disk, slots=1, trials=2, epochs=40,
+            pruner={"kind": "none"}, resources={"disk_wait_s": 0.5},
+        )  # fmt: skip
+    assert len(tries) < 9
+
+
+def test_storage_that_does_not_answer_for_a_while_costs_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dexsearch.search.disk_wait._FIRST_PAUSE_S", 0.02)
+    n_raised: list[int] = []
+
+    def without_answer(assignment: Assignment) -> Iterator[Record]:
+        """An outage meets the last save of two trials, and the next four begins."""
+        if 2 <= len(n_raised) < 6:
+            n_raised.append(assignment.number)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        for record in rising(assignment):
+            if record["epoch"] == 9 and len(n_raised) < 2:
+                n_raised.append(assignment.number)
+                raise ConnectionError("s3://bucket/s: Could not resolve host")
+            yield record
+
+    search_here(tmp_path / "s", without_answer, slots=2, trials=6, pruner={"kind": "none"})
+    record = check_study(tmp_path / "s", trials=6, epochs=9)
+    assert len(record.in_state("complete")) == 6
+    assert record.setbacks == {"storage": 6}
 
 
 def test_a_disk_that_stays_full_ends_the_search_to_be_continued(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from invented_curves import FUNCTIONS, rising
 from searching import check_study, search_here, space_with
 
 from dexsearch.errors import DexSearchError, EnvironmentFault, SearchFailed, StudyBusy
-from dexsearch.ledger.log import read_events
+from dexsearch.ledger.log import Event, read_events
 from dexsearch.ledger.study import read_study
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.progress import SilentProgress
@@ -72,11 +72,18 @@ def driver_pause(driver: StudyDriver) -> float:
     return round(not_before - time.monotonic())
 
 
-def search(folder: Path, backend: LosingBackend, **changes: object) -> None:
+def search(
+    folder: Path,
+    backend: LosingBackend,
+    *,
+    time_s: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **changes: object,
+) -> None:
     run_study(
         space_with(pruner=NO_PRUNER, **changes), study=folder.name, folder=folder,
         dataset=Path("datasets/x"), dataset_digest="digest", size_px=(64, 64),
-        progress=SilentProgress(), backend=backend,
+        progress=SilentProgress(), backend=backend, time_s=time_s, clock=clock,
     )  # fmt: skip
 
 
@@ -88,6 +95,11 @@ def losing(at: Callable[[Assignment, int], Setback | None]) -> TrialFunction:
             yield record
 
     return function
+
+
+def continuations_told(folder: Path) -> list[Event]:
+    events = read_events(folder / "ledger.jsonl")
+    return [event for event in events if event["event"] == "trial_continued"]
 
 
 def continuations(folder: Path) -> list[str]:
@@ -182,6 +194,101 @@ def test_a_failure_before_a_first_epoch_is_the_trials_own_if_others_get_under_wa
 def test_too_few_failures_to_tell_are_the_trials_own_in_the_end(tmp_path: Path) -> None:
     search_here(tmp_path / "s", FUNCTIONS["never_begun"], trials=2)
     assert len(check_study(tmp_path / "s", trials=2, epochs=9).in_state("failed")) == 2
+
+
+SAME_CAUSE = {
+    "Ray's names": "raylet {} on node {} cannot be reached",
+    "temporary names": "cannot load '/tmp/ray/{}/libcudnn.so.9': no such file",
+    "hosts": "node-{0}.cluster: driver of {1} is too old",
+    "addresses": "bad function at 0x{}",
+}
+
+
+@pytest.mark.parametrize("told", SAME_CAUSE.values(), ids=SAME_CAUSE)
+def test_names_that_differ_from_node_to_node_do_not_hide_a_cause_in_common(
+    told: str, tmp_path: Path
+) -> None:
+    def broken(assignment: Assignment) -> Iterator[Record]:
+        name = "abcdefgh"[assignment.number] * 6 + str(assignment.number)
+        raise RuntimeError(told.format(name, name[::-1]))
+        yield {}
+
+    with pytest.raises(SearchFailed, match="failed in the same way before their first"):
+        search_here(tmp_path / "s", broken, slots=1, trials=8)
+
+
+def test_a_process_that_cannot_begin_is_known_by_the_class_of_its_exception(
+    tmp_path: Path,
+) -> None:
+    class Nodes:
+        def run(self, driver: StudyDriver) -> None:
+            while not driver.must_wait or driver_pause(driver) >= 0:
+                assignment = driver.next_trial()
+                assert assignment is not None
+                host = ("alpha", "beta", "gamma")[assignment.number % 3]
+                driver.lost(assignment, f"its process raised ImportError: none on {host}", "start")
+
+    with pytest.raises(EnvironmentFault, match="trials 0, 1, 2 failed in the same way"):
+        search(tmp_path / "s", Nodes(), trials=8)  # type: ignore[arg-type]
+
+
+def test_whoever_gets_on_shows_that_what_every_trial_needs_is_there(tmp_path: Path) -> None:
+    """Also where that one was under way long before the others failed."""
+    going_on = TrialStepper(rising, patience=0)
+
+    class OneOnAGoodNode:
+        def run(self, driver: StudyDriver) -> None:
+            first = driver.next_trial()
+            assert first is not None
+            going_on.begin(first)
+            driver.on_report(going_on.step())
+            for _ in range(5):
+                other = driver.next_trial()
+                assert other is not None
+                for attempt in (0, 1):
+                    failure = Failure("exception", "RuntimeError: a bad node")
+                    driver.on_report(
+                        Report(other.number, failure=failure, last=True, attempt=attempt)
+                    )
+                    if attempt == 0:
+                        driver.next_trial()
+                driver.on_report(going_on.step())
+            while not driver.on_report(going_on.step()):
+                pass
+
+    search(tmp_path / "s", OneOnAGoodNode(), trials=6)  # type: ignore[arg-type]
+    record = check_study(tmp_path / "s", trials=6, epochs=9)
+    assert len(record.in_state("failed")) == 5
+
+
+def test_a_trial_that_never_had_room_is_begun_by_the_next_search(tmp_path: Path) -> None:
+    class Full:
+        def run(self, driver: StudyDriver) -> None:
+            assignment = driver.next_trial()
+            assert assignment is not None
+            driver.request_stop()
+            driver.withdrawn(assignment)
+            assert not driver.running
+            driver.withdrawn(assignment)
+            assert driver.next_trial() is None
+
+    search(tmp_path / "s", Full(), trials=1)  # type: ignore[arg-type]
+    assert continuations_told(tmp_path / "s") == []
+    search(tmp_path / "s", LosingBackend(rising), trials=1)
+    assert check_study(tmp_path / "s", trials=1, epochs=9).in_state("complete")
+
+
+def test_the_clock_is_looked_at_while_trials_wait_for_room(tmp_path: Path) -> None:
+    now = [0.0]
+
+    class Full:
+        def run(self, driver: StudyDriver) -> None:
+            assert driver.next_trial() is not None
+            now[0] = 100.0
+            driver.tick()
+            assert driver.stop_requested
+
+    search(tmp_path / "s", Full(), time_s=60.0, clock=lambda: now[0], trials=1)  # type: ignore[arg-type]
 
 
 def test_failures_of_different_kinds_have_no_cause_in_common(tmp_path: Path) -> None:
@@ -286,9 +393,13 @@ def test_no_trial_is_handed_out_that_was_put_back_before_a_takeover(
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk"),
         (OSError(errno.EROFS, "Read-only file system"), "disk"),
         (OSError("AWS Error: QuotaExceeded: storage full"), "disk"),
+        (ConnectionError("s3://bucket/s: Could not resolve host"), "storage"),
+        (OSError(errno.EIO, "Input/output error"), "storage"),
+        (OSError(errno.ESTALE, "Stale file handle"), "storage"),
+        (OSError(errno.ETIMEDOUT, "Connection timed out"), "storage"),
         (OSError(errno.ENOENT, "No such file"), "exception"),
         (RuntimeError("no space left in this argument"), "exception"),
     ],
 )
-def test_a_disk_that_is_short_is_told_by_its_error(error: Exception, kind: str) -> None:
+def test_a_disk_that_is_short_or_silent_is_told_by_its_error(error: Exception, kind: str) -> None:
     assert failure_of(error).kind == kind
