@@ -1,5 +1,6 @@
 """Real processes, nodes and heads that die or hang under a search on a real Ray."""
 
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -8,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from running import ended, n_epochs, wait_until
+from running import ended, n_epochs, n_events, wait_until
 from searching import SUPPORT, check_study, ray_command, ray_environment, run_on_ray
 
 from dexsearch.ledger.log import read_events
+from dexsearch.ledger.study import read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -44,6 +46,32 @@ def test_each_fault_of_a_trial_has_its_class_and_costs_no_other_trial(tmp_path: 
     for number in (0, 1, 2, 5):
         trained = (folder / "trials" / str(number) / "trained.txt").read_text().split()
         assert trained == [str(epoch) for epoch in range(1, 10)], "an epoch was trained twice"
+
+
+def test_a_process_that_hangs_before_it_answers_is_replaced(tmp_path: Path) -> None:
+    outcome = run_on_ray(
+        tmp_path / "s", "hanging_once", trials=1, pruner=NO_PRUNER, resources={"hang_s": 1}
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    assert check_study(tmp_path / "s", trials=1, epochs=9).in_state("complete")
+    assert {kind for _, kind in setbacks(tmp_path / "s")} == {"hung"}, outcome.stderr
+
+
+def test_a_search_whose_trials_all_wait_for_room_stops_at_the_first_signal(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "s"
+    process = subprocess.Popen(
+        ray_command(folder, "rising", is_full=True, trials=2, pruner=NO_PRUNER),
+        env=ray_environment(tmp_path / "home"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_until(process, lambda: (folder / "ledger.jsonl").exists() and n_events(folder) >= 2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = ended(process, timeout_s=60)
+    assert process.returncode == 130, stderr
+    assert "trial 0 waited for room; the same command begins it" in stderr
+    assert read_study(folder).in_state("running")
 
 
 @contextmanager

@@ -31,6 +31,8 @@ class OnPretendedGpus:
 
     backend: "RayBackend"
     n_gpus: int
+    is_full: bool = False
+    """Somebody else has all its processors."""
 
     def run(self, driver: StudyDriver) -> None:
         import ray
@@ -40,11 +42,14 @@ class OnPretendedGpus:
         silence_ray()
         scratch = scratch_folder()
         ray.init(
-            address="local", num_cpus=2 * self.n_gpus, num_gpus=self.n_gpus,
+            address="local", num_cpus=max(1, 2 * self.n_gpus), num_gpus=self.n_gpus,
             include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000,
             _node_ip_address="127.0.0.1", _temp_dir=scratch,
         )  # fmt: skip
         try:
+            if self.is_full:
+                others = ray.util.placement_group([{"CPU": 1}])
+                ray.get(others.ready())
             self.backend.run_on(driver)
         finally:
             ray.shutdown()
@@ -64,8 +69,8 @@ def main(request_path: str) -> int:
         FUNCTIONS[request["function"]], space.resources, folder / "tune",
         need_bytes=NEED_BYTES if request["gpus"] else None, address=request.get("address"),
     )  # fmt: skip
-    if request["gpus"]:
-        backend = OnPretendedGpus(backend, request["gpus"])
+    if request["gpus"] or request["is_full"]:
+        backend = OnPretendedGpus(backend, request["gpus"], request["is_full"])
     try:
         outcome = run_study(
             space,

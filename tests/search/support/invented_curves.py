@@ -183,6 +183,28 @@ class Unpicklable:
         return importlib.import_module, ("no_such_module",)
 
 
+class HangingOnce:
+    """A trial function that stops the process which loads it, the first time."""
+
+    def __call__(self, assignment: Assignment) -> Iterator[Record]:
+        return rising(assignment)
+
+    def __deepcopy__(self, memo: object) -> "HangingOnce":
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[()]]:
+        return loaded_hanging_once, ()
+
+
+def loaded_hanging_once() -> Callable[[Assignment], Iterator[Record]]:
+    try:
+        Path.home().joinpath("hung").touch(exist_ok=False)
+    except FileExistsError:
+        return rising
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return rising
+
+
 FUNCTIONS: dict[str, Callable[[Assignment], Iterator[Record]]] = {
     function.__name__: function
     for function in (
@@ -202,4 +224,5 @@ FUNCTIONS: dict[str, Callable[[Assignment], Iterator[Record]]] = {
     )
 }
 FUNCTIONS["unpicklable"] = Unpicklable()
+FUNCTIONS["hanging_once"] = HangingOnce()
 FOLDER = Path(__file__).parent

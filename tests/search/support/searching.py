@@ -88,13 +88,17 @@ def search_here(
 
 
 def ray_command(
-    folder: Path, function: str, *, gpus: int = 0, address: str | None = None, **changes: object
-) -> list[str]:
-    """`gpus` are pretended: Ray counts them, and nobody looks for them."""
+    folder: Path, function: str, *, gpus: int = 0, address: str | None = None,
+    is_full: bool = False, **changes: object,
+) -> list[str]:  # fmt: skip
+    """`gpus` are pretended: Ray counts them, and nobody looks for them.
+
+    With `is_full` no trial gets room.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     request = folder.with_suffix(".json")
     values = {"space": {**SPACE, **changes}, "function": function}
-    values |= {"folder": str(folder), "gpus": gpus, "address": address}
+    values |= {"folder": str(folder), "gpus": gpus, "address": address, "is_full": is_full}
     request.write_text(json.dumps(values))
     return [sys.executable, str(SUPPORT / "drive_search.py"), str(request)]
 
