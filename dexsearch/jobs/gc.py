@@ -201,6 +201,8 @@ def _has_checkpoint(location: str) -> bool:
 
     try:
         open_checkpoint(location)
-    except (ValueError, OSError):
+    except ValueError:
         return False
+    except OSError as error:
+        raise DataError(f"passed over, because a checkpoint cannot be read: {error}") from error
     return True

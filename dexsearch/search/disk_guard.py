@@ -6,7 +6,7 @@ when something is written (EDQUOT), so a disk without a shortage may still refus
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MARGIN_BYTES = 50 * 2**20
@@ -26,26 +26,29 @@ class DiskGuard:
     """Where a search writes: its own folder, Ray's. One that is missing counts as its parent."""
     storage: Path | None = None
     """The folder that has `trials` with the checkpoints; None where they go to a URI."""
-    at_once: int = 1
-    """Trials that may save a checkpoint at the same time."""
+    _sizes: dict[int, int] = field(default_factory=dict)
+    """Trial -> bytes of its largest checkpoint when it was first looked at."""
 
-    def shortage(self) -> str | None:
+    def shortage(self, *, at_once: int = 1) -> str | None:
         """Return `3 MiB free in FOLDER, 500 MiB wanted` of the first folder in want, or None.
 
         A folder that cannot be looked at, such as one of a server that is gone, is in want too.
+
+        Args:
+            at_once: trials that may save a checkpoint at the same time.
         """
-        if self.storage is not None and (told := self._shortage_of_storage(self.storage)):
+        if self.storage is not None and (told := self._shortage_of_storage(self.storage, at_once)):
             return told
         for folder in self.folders:
             if told := _shortage(folder, MARGIN_BYTES, MARGIN_FILES):
                 return told
         return None
 
-    def _shortage_of_storage(self, storage: Path) -> str | None:
-        files = self.at_once * FILES_PER_CHECKPOINT + MARGIN_FILES
-        if _shortage(storage, self.at_once * PLENTY_BYTES, files) is None:
+    def _shortage_of_storage(self, storage: Path, at_once: int) -> str | None:
+        files = at_once * FILES_PER_CHECKPOINT + MARGIN_FILES
+        if _shortage(storage, at_once * PLENTY_BYTES, files) is None:
             return None
-        checkpoints = self.at_once * largest_checkpoint_bytes(storage)
+        checkpoints = at_once * largest_checkpoint_bytes(storage, self._sizes)
         return _shortage(storage, checkpoints + MARGIN_BYTES, files)
 
 
@@ -62,15 +65,25 @@ def _shortage(folder: Path, wanted_bytes: int, wanted_files: int) -> str | None:
     return None
 
 
-def largest_checkpoint_bytes(storage: Path) -> int:
-    """Return the size of the largest checkpoint among those of the newest 64 trials, or 0."""
+def largest_checkpoint_bytes(storage: Path, known: dict[int, int]) -> int:
+    """Return the size of the largest checkpoint among those of the newest 64 trials, or 0.
+
+    Args:
+        storage: the folder that has `trials`.
+        known: trial -> bytes of its largest one; used, and completed. The checkpoints of a trial
+            are as large as each other but for some records of epochs.
+    """
     try:
         names = [name for name in os.listdir(storage / "trials") if name.isdecimal()]
     except OSError:
         return 0
     newest = sorted(map(int, names), reverse=True)[:_TRIALS_LOOKED_AT]
-    trials = (storage / "trials" / str(number) for number in newest)
-    return max((_size(folder) for trial in trials for folder in _checkpoints(trial)), default=0)
+    for number in newest:
+        if number not in known:
+            folders = _checkpoints(storage / "trials" / str(number))
+            if n_bytes := max(map(_size, folders), default=0):
+                known[number] = n_bytes
+    return max((known.get(number, 0) for number in newest), default=0)
 
 
 def _checkpoints(trial: Path) -> Iterator[Path]:

@@ -109,8 +109,16 @@ def run_study(
         if (note := sampler_note(space)) is not None:
             display.message(note)
         with _told_unwritable(folder / DATABASE_NAME):
-            study_asked, database = open_study(folder, record, events, space)
-        folders = [folder] if site.address else [folder, Path(tempfile.gettempdir())]
+            study_asked, database = open_study(folder, record, events, space, display.message)
+        guard = DiskGuard(
+            [folder] if site.address else [folder, Path(tempfile.gettempdir())],
+            None if is_uri(checkpoints) else Path(checkpoints),
+        )
+
+        def follow() -> None:
+            lease.check()
+            database.follow()
+
         driver = StudyDriver(
             space,
             record,
@@ -119,14 +127,10 @@ def run_study(
             storage=checkpoints,
             progress=display,
             is_time_over=lambda: deadline is not None and clock() >= deadline,
-            follow=database.follow,
+            follow=follow,
             token=lease.token,
             check_lease=lease.check,
-            shortage=lambda: DiskGuard(
-                folders,
-                None if is_uri(checkpoints) else Path(checkpoints),
-                at_once=max(1, len(driver.running)),
-            ).shortage(),
+            shortage=lambda: guard.shortage(at_once=max(1, len(driver.running))),
         )
         signals = StopOnSignals(driver.request_stop, is_idle=lambda: not driver.running)
         driver.on_backend_ready = signals.install  # Ray takes some of them for itself
@@ -144,6 +148,7 @@ def run_study(
                     runner.run(driver)
                 except KeyboardInterrupt:
                     interrupted = True
+        lease.check()
         database.bring_up_to_date()
     code = signals.exit_code or (130 if interrupted else None)
     return StudyOutcome(

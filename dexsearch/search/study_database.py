@@ -39,13 +39,18 @@ _LOCKED_S = 5  # how long a reader may keep the file to itself
 
 
 def open_study(
-    folder: Path, record: StudyRecord, events: Sequence[Event], space: SearchSpace
+    folder: Path,
+    record: StudyRecord,
+    events: Sequence[Event],
+    space: SearchSpace,
+    tell: Callable[[str], None] = lambda told: None,
 ) -> tuple[OptunaStudy, "StudyDatabase"]:
     """Return the study as the ledger has it, in memory, and the study.db that follows it.
 
     A study.db that agrees with the ledger is read, which is faster than a replay. It is rebuilt
     whenever a trial is unfinished: a pruner changes its state while it answers, and the process
-    may have been killed before it wrote the answer down.
+    may have been killed before it wrote the answer down. `tell` is given a line for people if
+    study.db is damaged later on.
     """
     path = folder / DATABASE_NAME
     is_trusted = space.sampler.kind != _PICKLING and not record.in_state("running")
@@ -57,17 +62,20 @@ def open_study(
         study = empty_study(record.name, space)
         _copy(found, study)
     ours = OptunaStudy(study, space, unjudged=unjudged_trial(events))
-    return ours, StudyDatabase(path, study)
+    return ours, StudyDatabase(path, study, tell=tell)
 
 
 class StudyDatabase:
     """Brings study.db up to date with a study in memory, of which it is a copy at first."""
 
     def __init__(
-        self, path: Path, source: optuna.Study, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """`clock` is in seconds."""
+        self, path: Path, source: optuna.Study, clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str], None] = lambda told: None,
+    ) -> None:  # fmt: skip
+        """`clock` is in seconds; `tell` is given a line if the file can be followed no more."""
         self._source = source
+        self._tell = tell
+        self._is_damaged = False
         self._storage = _sqlite(path, is_current=True)
         self._study_id = self._storage.get_study_id_from_name(source.study_name)
         self._clock = clock
@@ -91,9 +99,22 @@ class StudyDatabase:
             self.bring_up_to_date()
 
     def bring_up_to_date(self) -> None:
-        """Copy what is new; leave it for the next time while a reader keeps the file locked."""
-        with contextlib.suppress(StorageInternalError, OperationalError):
+        """Copy what is new; leave it for the next time while a reader keeps the file locked.
+
+        A file that is damaged is left alone: the next start writes it anew from the ledger.
+        """
+        if self._is_damaged:
+            return
+        try:
             self._copy_what_is_new()
+        except (StorageInternalError, OperationalError):
+            pass
+        except SQLAlchemyError as error:
+            self._is_damaged = True
+            self._tell(
+                f"{DATABASE_NAME} is damaged ({error.__cause__ or error}); the search goes on "
+                "without it, and its next start writes it anew from the ledger"
+            )
         self._copied_at = self._clock()
 
     def _copy_what_is_new(self) -> None:

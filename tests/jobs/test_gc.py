@@ -1,5 +1,6 @@
 """Laws of `gc`: what goes, what stays, and what happens when it is killed or not alone."""
 
+import errno
 import json
 import os
 import shutil
@@ -95,6 +96,23 @@ def test_a_damaged_checkpoint_passes_its_place_to_the_next(workspace: Path) -> N
     (study / "trials" / "1" / "00002" / "ema.safetensors").write_bytes(b"flipped")
     collect(workspace, keep=0)
     assert {0, 3} <= checkpoints(study).keys()
+
+
+def test_a_study_whose_checkpoints_cannot_be_read_just_now_is_passed_over(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = begin_study(workspace, *FOUR, n_register=2)
+    read_bytes = Path.read_bytes
+
+    def stale(path: Path) -> bytes:
+        if path.parent.name == "00002":
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    before = checkpoints(study)
+    assert "Stale file handle" in "\n".join(collect(workspace, keep=0).passed_over)
+    assert checkpoints(study) == before
 
 
 def test_a_version_with_a_whole_package_needs_no_checkpoint(workspace: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -44,24 +45,51 @@ def test_storage_wants_the_largest_checkpoint_once_for_each_trial_at_once(
     checkpoint(tmp_path, 0, 3, 1 * MIB)
     checkpoint(tmp_path, 1, 7, 2 * MIB)
     (tmp_path / "trials" / "1" / "writer").write_text("not a checkpoint")
-    assert largest_checkpoint_bytes(tmp_path) == 2 * MIB
+    assert largest_checkpoint_bytes(tmp_path, {}) == 2 * MIB
     disk(monkeypatch, free_mib=50 + 8)
-    assert DiskGuard([], storage=tmp_path, at_once=4).shortage() is None
-    told = DiskGuard([tmp_path / "x"], storage=tmp_path, at_once=5).shortage()
+    assert DiskGuard([], storage=tmp_path).shortage(at_once=4) is None
+    told = DiskGuard([tmp_path / "x"], storage=tmp_path).shortage(at_once=5)
     assert told == f"58 MiB free in {tmp_path}, 60 MiB wanted"
 
 
 def test_where_there_is_plenty_nobody_looks_how_large_checkpoints_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(storage: Path) -> int:
+    def look(storage: Path, known: dict[int, int]) -> int:
         raise AssertionError("looked")
 
     monkeypatch.setattr("dexsearch.search.disk_guard.largest_checkpoint_bytes", look)
     disk(monkeypatch, free_mib=2 * PLENTY_BYTES // MIB)
-    assert DiskGuard([], storage=tmp_path, at_once=2).shortage() is None
+    assert DiskGuard([], storage=tmp_path).shortage(at_once=2) is None
     with pytest.raises(AssertionError, match="looked"):
-        DiskGuard([], storage=tmp_path, at_once=3).shortage()
+        DiskGuard([], storage=tmp_path).shortage(at_once=3)
+
+
+def test_a_trial_is_looked_at_until_it_has_a_checkpoint_and_never_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    scandir = os.scandir
+
+    def watched(folder: Path) -> Any:  # noqa: ANN401
+        looked_at.append(str(Path(folder).relative_to(tmp_path)))
+        return scandir(folder)
+
+    checkpoint(tmp_path, 0, 3, 2 * MIB)
+    (tmp_path / "trials" / "1").mkdir()
+    disk(monkeypatch, free_mib=51)
+    monkeypatch.setattr("dexsearch.search.disk_guard.os.scandir", watched)
+    guard = DiskGuard([], storage=tmp_path)
+    told = f"51 MiB free in {tmp_path}, 52 MiB wanted"
+    assert guard.shortage() == told
+    looked_at.clear()
+    assert guard.shortage() == told
+    assert looked_at == ["trials/1"]
+    checkpoint(tmp_path, 1, 1, 3 * MIB)
+    assert guard.shortage() == f"51 MiB free in {tmp_path}, 53 MiB wanted"
+    looked_at.clear()
+    assert guard.shortage() is not None
+    assert looked_at == []
 
 
 def test_too_few_inodes_are_a_shortage_and_no_count_of_them_is_none(

@@ -1,6 +1,7 @@
 """study.db follows the search: never more than a trial behind, whole at the end."""
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from searching import check_study, optuna_trials, search_here, space_with
 
+from dexsearch.errors import StudyBusy
 from dexsearch.ledger.study import read_study, study_from_events
 from dexsearch.search.continuation import StudyRequest
+from dexsearch.search.displays import PlainProgress
 from dexsearch.search.optuna_study import STATES, OptunaStudy
 from dexsearch.search.study_database import LONGEST_BEHIND_S, StudyDatabase, open_study
 from dexsearch.search.trial import Assignment, Record
@@ -104,6 +107,47 @@ def test_a_reader_that_keeps_the_file_locked_costs_nothing_but_time(
     study.report(number, 2, 0.5)
     database.bring_up_to_date()
     assert optuna_trials(folder)[0].intermediate_values == {1: 0.25, 2: 0.5}
+
+
+@pytest.mark.parametrize("damage", ["not a database", "malformed"])
+def test_a_file_damaged_in_mid_search_costs_a_line_and_is_whole_after_the_next_start(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "s"
+
+    def damaging(assignment: Assignment) -> Iterator[Record]:
+        if assignment.number == 1:
+            content = (folder / "study.db").read_bytes()
+            kept = 0 if damage == "not a database" else 24  # up to where it counts its changes
+            header = content[:kept] + b"\x5a" * 4 + content[kept + 4 : 100] if kept else b""
+            broken = header + b"\x5a" * (len(content) - len(header))
+            (folder / "study.db").write_bytes(broken)
+        yield from rising(assignment)
+
+    changes = {"slots": 1, "pruner": PRUNER}
+    search_here(folder, damaging, trials=4, progress=PlainProgress(sys.stderr), **changes)  # type: ignore[arg-type]
+    assert not read_study(folder).in_state("running")
+    assert capsys.readouterr().err.count("study.db is damaged") == 1
+    search_here(folder, rising, trials=5, **changes)  # type: ignore[arg-type]
+    check_study(folder, trials=5, epochs=9)
+    assert len(optuna_trials(folder)) == 5
+
+
+def test_who_was_taken_over_does_not_write_the_file_any_more(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    before: list[bytes] = []
+
+    def taken_over(assignment: Assignment) -> Iterator[Record]:
+        for record in rising(assignment):
+            if record["epoch"] == 2:
+                before.append((folder / "study.db").read_bytes())
+                (folder / "lease" / "2.json").write_text("{}")
+                raise KeyboardInterrupt
+            yield record
+
+    with pytest.raises(StudyBusy, match="taken over"):
+        search_here(folder, taken_over, slots=1, trials=1)
+    assert [(folder / "study.db").read_bytes()] == before
 
 
 def told(trial: FrozenTrial) -> tuple[object, ...]:
