@@ -85,7 +85,12 @@ def occupied_line(total: Amounts, free: Amounts, *, cpus: float, gpus: float) ->
     n_gpus, free_gpus = total.get("GPU", 0.0), free.get("GPU", 0.0)
     if gpus and n_gpus >= gpus and free_gpus < min(gpus, 1):
         wanted = "a GPU" if gpus <= 1 else counted(gpus, "GPU")
-        return f"waiting for {wanted}: all {n_gpus:g} of the cluster are in use by others"
+        held = (
+            "the only one of the cluster is"
+            if n_gpus == 1
+            else f"all {n_gpus:g} of the cluster are"
+        )
+        return f"waiting for {wanted}: {held} in use by others"
     wanted = f"{counted(gpus, 'GPU')} and " if gpus else ""
     gpus_free = f"{free_gpus:g} of {counted(n_gpus, 'GPU')} and " if gpus else ""
     cpus_free = f"{free.get('CPU', 0.0):g} of {counted(total.get('CPU', 0.0), 'CPU')}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from nodes import SUPPORT, Nodes, nodes_here, pids_of
+from running import wait_until
 
 import dexsearch
 
@@ -182,3 +183,27 @@ def test_a_node_that_joins_while_a_search_waits_for_its_gpus_is_used(
     assert json.loads(out)["nodes"] == {"late": False}
     assert "preflight: 1 node, 2 GPUs, 1 CPU: " in err
     assert "dataset is not in its folder" in err
+
+
+def test_a_node_that_dies_while_it_is_asked_is_left_out(
+    nodes: Nodes, request_for: Callable[..., list[str]], shared: Path
+) -> None:
+    """Its raylet is stopped, so that it does not answer, and killed once it has been asked."""
+    scratch = nodes.scratch / str(len(nodes.started))
+    nodes.wait_for(nodes.join("dying", gpus=1))
+    (raylet,) = [pid for pid in pids_of(scratch) if is_raylet(pid)]
+    os.kill(raylet, signal.SIGSTOP)
+    asking = subprocess.Popen(
+        request_for(gpus=1), env=nodes.environment(), cwd=nodes.scratch,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_until(asking, lambda: any((shared / "ribs").glob(".preflight-*/driver")))
+        os.kill(raylet, signal.SIGKILL)
+        out, err = asking.communicate(timeout=90)
+    finally:
+        asking.kill()
+    assert "(dying) has left the cluster while it was asked" in err
+    told = json.loads(out)
+    assert "dying" not in told["nodes"], out
+    assert "good" in told["nodes"], out

@@ -76,3 +76,8 @@ def test_a_ray_that_does_not_answer_ends_nothing() -> None:
 )  # fmt: skip
 def test_the_line_says_what_is_waited_for(free: dict[str, float], gpus: float, line: str) -> None:
     assert occupied_line(CLUSTER, free, cpus=4, gpus=gpus) == line
+
+
+def test_a_single_gpu_is_told_as_one() -> None:
+    line = occupied_line({"GPU": 1.0}, {}, cpus=1, gpus=1)
+    assert line == "waiting for a GPU: the only one of the cluster is in use by others"
