@@ -95,6 +95,21 @@ def test_a_token_file_that_everybody_can_read_is_taken_and_told(
         assert ["chmod 600" in line for line in told] == [True] * n_lines
 
 
+def test_a_search_with_a_wrong_token_is_refused_before_anything_is_made(
+    locked: Nodes, tmp_path: Path
+) -> None:
+    workspace = tmp_path / "workspace"
+    done = subprocess.run(
+        [sys.executable, "-m", "dexsearch", "tune", "--space", "quickstart.yaml",
+         "--workspace", str(workspace), "--address", locked.address, "--storage", str(tmp_path)],
+        env=environment(locked, **WRONG), cwd=locked.scratch,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "that of RAY_AUTH_TOKEN is the wrong one" in done.stderr
+    assert not workspace.exists()
+
+
 def test_worker_nodes_without_the_right_token_do_not_get_in(locked: Nodes) -> None:
     strangers = [
         subprocess.Popen(
