@@ -144,6 +144,8 @@ class StudyDriver:
             return True
         if report.failure is None:
             self._recovery.goes_on(trial, is_last=report.last)
+        for remark in report.remarks:
+            self.tell(f"trial {trial.number}: {remark}")
         n_known = len(trial.values)
         for record in report.records:
             if report.number in self._live:

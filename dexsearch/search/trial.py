@@ -8,10 +8,11 @@ import errno
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dexsearch.errors import DataError
+from dexsearch.search.remarks import remarks_of_training
 from dexsearch.training.out_of_memory import tells_of_memory
 
 UNDECIDED_S = 1.0
@@ -90,6 +91,8 @@ class Report:
     last: bool = False
     attempt: int = 0
     """The assignment's; a report of an earlier attempt comes from a process taken for lost."""
+    remarks: tuple[str, ...] = ()
+    """What training warned of: a checkpoint that it passed over, for example."""
 
 
 class TrialStepper:
@@ -127,6 +130,11 @@ class TrialStepper:
 
     def step(self) -> Report:
         """Train the trial at hand until a report is due; `report.last` says that it is over."""
+        with remarks_of_training() as remarks:
+            report = self._step()
+        return replace(report, remarks=tuple(remarks)) if remarks else report
+
+    def _step(self) -> Report:
         if self._assignment is None:
             raise ValueError("step() before begin(): no trial is at hand")
         assignment, begin = self._assignment, self._clock()

@@ -1,5 +1,6 @@
 """A search that is interrupted anywhere is the same search when it is run again."""
 
+import logging
 import os
 import signal
 import sys
@@ -382,6 +383,17 @@ def test_the_display_hears_what_the_ledger_holds(
     n_epochs = sum(len(trial.epochs) for trial in read_study(tmp_path / "s").trials)
     assert sum(" epoch " in line for line in lines) == n_epochs
     assert lines[-1].endswith("2/2 ended")
+
+
+def test_what_training_warns_of_is_shown_with_its_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def passing_over(assignment: Assignment) -> Iterator[Record]:
+        logging.getLogger("dexsearch.training").warning("checkpoint passed over: %s", "00004")
+        yield from rising(assignment)
+
+    search_here(tmp_path / "s", passing_over, trials=1, progress=PlainProgress(sys.stderr))
+    assert "trial 0: checkpoint passed over: 00004" in capsys.readouterr().err
 
 
 def test_the_display_ends_with_what_a_trial_raised(

@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -115,3 +116,31 @@ def test_failures_have_kinds(error: Exception, kind: str) -> None:
 def test_a_step_without_an_assignment_is_refused() -> None:
     with pytest.raises(ValueError, match="no trial is at hand"):
         TrialStepper(counting).step()
+
+
+def test_what_training_warns_of_travels_with_the_report_and_no_other() -> None:
+    log = logging.getLogger("dexsearch.training.checkpoint")
+
+    def passing_over(given: Assignment) -> Iterator[Record]:
+        log.warning("checkpoint passed over: %s", "00004")
+        log.info("read 00002")
+        yield from counting(given)
+
+    stepper = TrialStepper(passing_over, patience=0)
+    stepper.begin(assignment())
+    logging.getLogger("dexsearch.training").warning("nobody's")
+    reports = [stepper.step() for _ in range(3)]
+    assert [report.remarks for report in reports] == [("checkpoint passed over: 00004",), (), ()]
+
+
+def test_warnings_before_a_failure_are_told_too() -> None:
+    def failing(given: Assignment) -> Iterator[Record]:
+        logging.getLogger("dexsearch.training.loop").warning("no checkpoint of epoch 1")
+        raise RuntimeError("a bug")
+        yield from counting(given)
+
+    stepper = TrialStepper(failing)
+    stepper.begin(assignment())
+    report = stepper.step()
+    assert report.failure is not None
+    assert report.remarks == ("no checkpoint of epoch 1",)
