@@ -11,6 +11,7 @@ from dexsearch.data.store import Dataset
 from dexsearch.search.data_source import FolderSource
 from dexsearch.search.training_trials import TrainingTrials
 from dexsearch.search.trial import Assignment, Record, TrialStepper
+from dexsearch.training.checkpoint_store import WRITER
 from dexsearch.training.networks import Networks
 
 
@@ -18,7 +19,9 @@ def records_of(dataset: Dataset, folder: Path, *, measure_latency: bool) -> list
     config = trial_config(
         {"generator.depth": 2, "generator.width": 4, "loss.adversarial": "none", "batch_size": 4}
     )
-    assignment = Assignment(0, config.model_dump(mode="json"), epochs=2, checkpoints=str(folder))
+    assignment = Assignment(
+        0, config.model_dump(mode="json"), epochs=2, checkpoints=str(folder), attempt=1, token=3
+    )
     trials = TrainingTrials(FolderSource(dataset.path), cpus=1, measure_latency=measure_latency)
     return list(trials(assignment))
 
@@ -42,6 +45,8 @@ def test_only_a_search_that_limits_the_latency_measures_it_and_nothing_else_chan
     assert scores(plain) == scores(timed)
     continued = records_of(exposed_cohort, tmp_path / "timed", measure_latency=True)
     assert ["latency_ms" in record for record in continued] == [True, False], "re-sent with it"
+    mark = (tmp_path / "timed" / WRITER).read_text()
+    assert mark.startswith("3.1."), "token and attempt rank the writer"
 
 
 @pytest.mark.slow
