@@ -147,7 +147,7 @@ def open_dataset(path: Path) -> Dataset:
 
 def _load_array(path: Path, shape: tuple[int, int, int], expected: np.dtype[Any]) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except PermissionError:
         raise DataError(
             f"{path}: may not be read", hint="make the file readable for you"
@@ -159,6 +159,9 @@ def _load_array(path: Path, shape: tuple[int, int, int], expected: np.dtype[Any]
         raise DataError(
             f"{path}: unreadable, damaged or cut short ({type(error).__name__})", hint=_REMEDY
         ) from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise DataError(f"{path}: an archive in place of an array", hint=_REMEDY)
     if array.shape != shape or array.dtype != expected:
         raise DataError(
             f"{path}: holds {array.dtype} {array.shape}, the manifest says {expected} {shape}",

@@ -37,6 +37,7 @@ def open_npy(path: Path) -> NDArray[Any]:
             hint="write or copy the file again",
         ) from None
     if not isinstance(stored, np.ndarray):
+        stored.close()
         raise DataError(f"{path}: an archive of several arrays", hint="save one array per file")
     if stored.dtype.kind not in "fiub":
         raise DataError(

@@ -49,7 +49,10 @@ class NpyReader(ScanReader):
             self._stored = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, EOFError, ValueError, SyntaxError, TokenError) as error:
             raise DataError(f"{path} is not a readable .npy file: {error}") from None
-        if not isinstance(self._stored, np.ndarray) or self._stored.dtype.kind not in "biuf":
+        if not isinstance(self._stored, np.ndarray):
+            self._stored.close()
+            raise DataError(f"{path} is an archive", hint="save one array with numpy.save")
+        if self._stored.dtype.kind not in "biuf":
             raise DataError(f"{path} holds no numbers", hint="save an array of integers or floats")
         sidecar = path.with_suffix(".json")
         about = _about(path, sidecar)

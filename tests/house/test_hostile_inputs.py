@@ -48,13 +48,13 @@ def _bomb() -> str:
     return "\n".join(["a0: &a0 [lol]", *levels])
 
 
-def _arrays(write: Callable[[Path], None]) -> Make:
-    """A copy of a dataset in which `write` replaces an array file."""
+def _arrays(write: Callable[[Path], None], command: str = "check") -> Make:
+    """A copy of a dataset in which `write` replaces an array file, for a command of `data`."""
 
     def make(folder: Path, dataset: Dataset) -> list[str]:
         copied = Path(shutil.copytree(dataset.path, folder / "dataset"))
-        write(next(iter(sorted(copied.rglob("input.npy")))))
-        return ["data", "check", str(copied)]
+        write(sorted(copied.rglob("input.npy"))[-1])
+        return ["data", command, str(copied)]
 
     return make
 
@@ -194,6 +194,7 @@ CASES: dict[str, tuple[Make, int]] = {
     ),
     "dataset: pickled objects for an array": (_arrays(_pickled_array), DATA),
     "dataset: a link to another file": (_arrays(_link_to_secrets), DATA),
+    "dataset: an archive for an array": (_arrays(_archive_that_climbs, "info"), DATA),
     "dataset: a manifest that names a file outside": (_manifest(_name_a_file_outside), DATA),
     "dataset: a manifest of absurd sizes": (_manifest(_claim_absurd_sizes), DATA),
     "dataset: a manifest of brackets without end": (_dataset_of_brackets, DATA),
