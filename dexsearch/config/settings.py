@@ -86,7 +86,8 @@ class ResourcesConfig(Config):
     for hung: its process is killed, and it continues from its checkpoint. 0: never."""
 
     disk_wait_s: Annotated[float, Field(ge=0)] = 14_400.0
-    """How long a search waits while a disk is short of space, before it ends to be continued."""
+    """How long a search waits while a disk is short of space, or storage does not answer, before
+    it ends to be continued."""
 
 
 class LimitsConfig(Config):

@@ -31,6 +31,7 @@ _SETBACKS = {
     "exception": "exception",
     "memory": "out of GPU memory",
     "disk": "disk full",
+    "storage": "storage silent",
 }
 
 

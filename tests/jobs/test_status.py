@@ -3,16 +3,18 @@
 import json
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from dexsearch.errors import ConfigurationError
-from dexsearch.jobs.status import study_status, summarise
+from dexsearch.jobs.status import _SETBACKS, study_status, summarise
 from dexsearch.jobs.time_left import most_at_once, time_left
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, study_from_events
 from dexsearch.search.lease import study_lease
 from dexsearch.search.process_identity import ProcessIdentity
+from dexsearch.search.retries import Setback
 
 Event = dict[str, object]
 SPACE = {
@@ -193,3 +195,7 @@ def test_a_study_tells_who_holds_it_and_a_suspended_one_how_to_take_it(
         told = str(study_status(tmp_path, "ribs"))
         assert "no process works on it; the same command continues it" in told
     assert study_status(tmp_path, "ribs").as_json()["holder"] is None
+
+
+def test_every_setback_has_words_of_its_own() -> None:
+    assert set(_SETBACKS) == set(get_args(Setback))
