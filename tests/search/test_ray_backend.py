@@ -177,6 +177,8 @@ def test_nothing_is_left_of_a_search(folder: Path, tmp_path: Path) -> None:
     wait_until_gone(process.pid, timeout_s=5)
     assert not list(Path("/tmp").glob(f"dexray-{process.pid}-*"))
     assert sorted(path.name for path in folder.iterdir()) == [
+        "lease",
+        "lease.json",
         "ledger.jsonl",
         "ledger.jsonl.lock",
         "study.db",
