@@ -89,7 +89,7 @@ def test_node_killed(fresh: LabCluster, new_search: NewSearch, row: Row) -> None
 
 
 def test_partition(fresh: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(fresh, trials=2, epochs=400)
+    search = new_search(fresh, trials=2, epochs=1500)
     victim = running(search, fresh, 20)
     driver = search.drivers[-1]
     fresh.hosts.cut(victim)
