@@ -5,42 +5,38 @@ import os
 import socket
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 from dexsearch.errors import DexSearchError, EnvironmentFault
 
 
 def is_locked(path: Path) -> bool:
     """Return whether a living process holds the lock; False where that cannot be told."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
+    return _state(path) == "held"
 
 
 def has_locks(path: Path) -> bool:
     """Return whether a file can be locked; one that is missing counts as such."""
+    return _state(path) in ("free", "held", "missing")
+
+
+def _state(path: Path) -> Literal["free", "held", "missing", "unknown"]:
+    """Find out by a shared lock, which is given back at once."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return True
+        return "missing"
+    except OSError:
+        return "unknown"
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return "held"
     except OSError:
-        return False
+        return "unknown"
     finally:
         os.close(descriptor)
-    return True
+    return "free"
 
 
 def hold_lock(

@@ -23,7 +23,7 @@ from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.disk_guard import DiskGuard
 from dexsearch.search.displays import progress_for
 from dexsearch.search.driver import StudyDriver
-from dexsearch.search.lease import study_lease
+from dexsearch.search.lease import Lease, study_lease
 from dexsearch.search.machine import this_machine
 from dexsearch.search.progress import Progress
 from dexsearch.search.signals import StopOnSignals
@@ -110,44 +110,24 @@ def run_study(
             display.message(note)
         with _told_unwritable(folder / DATABASE_NAME):
             study_asked, database = open_study(folder, record, events, space, display.message)
-        guard = DiskGuard(
-            [folder] if site.address else [folder, Path(tempfile.gettempdir())],
-            None if is_uri(checkpoints) else Path(checkpoints),
-        )
 
         def follow() -> None:
             lease.check()
             database.follow()
 
+        guard = _disk_guard(folder, checkpoints, site)
         driver = StudyDriver(
-            space,
-            record,
-            log,
-            study_asked,
-            storage=checkpoints,
-            progress=display,
+            space, record, log, study_asked, storage=checkpoints, progress=display,
             is_time_over=lambda: deadline is not None and clock() >= deadline,
-            follow=follow,
-            token=lease.token,
-            check_lease=lease.check,
+            follow=follow, token=lease.token, check_lease=lease.check,
             shortage=lambda: guard.shortage(at_once=max(1, len(driver.running))),
-        )
+        )  # fmt: skip
+        driver.farewell = _farewell(display, lease)
         signals = StopOnSignals(driver.request_stop, is_idle=lambda: not driver.running)
-        driver.on_backend_ready = signals.install  # Ray takes some of them for itself
-        driver.exit_code = lambda: signals.exit_code
-        farewell = ExitStack()
-        farewell.callback(lease.release)
-        farewell.callback(display.closed)
-        driver.farewell = farewell.close
         interrupted = False
         if driver.n_left:
             runner = backend or training_backend(request, folder, site)
-            with signals, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Ray and Optuna, about themselves
-                try:
-                    runner.run(driver)
-                except KeyboardInterrupt:
-                    interrupted = True
+            interrupted = _was_interrupted(runner, driver, signals)
         lease.check()
         database.bring_up_to_date()
     code = signals.exit_code or (130 if interrupted else None)
@@ -156,6 +136,35 @@ def run_study(
         interrupted=code,
         at_once=signals.at_once,
         out_of_time=driver.out_of_time,
+    )
+
+
+def _was_interrupted(backend: Backend, driver: StudyDriver, signals: StopOnSignals) -> bool:
+    """Run the trials; return whether that was broken off at once."""
+    driver.on_backend_ready = signals.install  # Ray takes some of them for itself
+    driver.exit_code = lambda: signals.exit_code
+    with signals, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray and Optuna, about themselves
+        try:
+            backend.run(driver)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _farewell(display: Progress, lease: Lease) -> Callable[[], None]:
+    """Return what leaves terminal and study in order before the process is ended."""
+    stack = ExitStack()
+    stack.callback(lease.release)
+    stack.callback(display.closed)
+    return stack.close
+
+
+def _disk_guard(folder: Path, checkpoints: str, site: Site) -> DiskGuard:
+    """Return the guard of the disks that this machine sees the search write to."""
+    return DiskGuard(
+        [folder] if site.address else [folder, Path(tempfile.gettempdir())],
+        None if is_uri(checkpoints) else Path(checkpoints),
     )
 
 

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -67,6 +68,7 @@ def test_a_search_whose_trials_all_wait_for_room_stops_at_the_first_signal(
         text=True, start_new_session=True,
     )  # fmt: skip
     wait_until(process, lambda: (folder / "ledger.jsonl").exists() and n_events(folder) >= 2)
+    time.sleep(2.0)  # nothing tells that Tune was given the trial, just after that event
     process.send_signal(signal.SIGINT)
     _, stderr = ended(process, timeout_s=60)
     assert process.returncode == 130, stderr
