@@ -2,8 +2,8 @@
 
 import signal
 import subprocess
-import time
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
