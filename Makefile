@@ -1,8 +1,9 @@
 # The same few words locally and in CI.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+PURELIB := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-.PHONY: install demo check test test-slow lab lab-slurm clean
+.PHONY: install job-server demo check test test-slow lab lab-slurm clean
 
 install: .venv/installed
 
@@ -10,6 +11,19 @@ install: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# What `ray job submit` needs beyond the rest: `ray[default]`, at the versions of constraints.txt.
+# In a folder of its own, for where it is installed each Ray starts two to five seconds later.
+JOB_SERVER := .venv/job-server
+job-server: $(JOB_SERVER)/installed
+
+$(JOB_SERVER)/installed: .venv/installed
+	$(BIN)/python -m venv --without-pip $(JOB_SERVER)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c $(PURELIB))')" \
+		> "$$($(JOB_SERVER)/bin/python -c $(PURELIB))/dexsearch-job-server.pth"
+	$(BIN)/python -m pip --python $(JOB_SERVER)/bin/python install --quiet \
+		--disable-pip-version-check --constraint constraints.txt 'ray[default]'
 	@touch $@
 
 demo: install
@@ -26,7 +40,9 @@ check: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not cluster and not gpu and not lab"
 
-test-slow: install
+# It has what job submission is tested with, so there those tests are never skipped.
+test-slow: export DEXSEARCH_REQUIRE_JOB_SERVER := 1
+test-slow: install job-server
 	$(BIN)/python -m pytest -m "(slow or cluster) and not lab"
 
 # Every fault of docs/faults.md on a cluster of this machine; needs Linux and root.
