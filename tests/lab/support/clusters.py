@@ -22,8 +22,8 @@ _STARTED = "Ray runtime started"
 _ISOLATED = ["unshare", "--pid", "--fork", "--mount", "--kill-child", "--mount-proc"]
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "0",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
 """What finds a silent node in some seconds; it belongs in the environment of the head."""
