@@ -7,11 +7,17 @@ from ray.tune.experiment import Trial
 
 from dexsearch.search.retries import Setback
 
-_DIED = "The actor died"  # how Ray begins to tell of a lost process
 _IN_SETUP = "creation task"
+_GONE = re.compile(
+    r"The actor died|The actor \S+ is unavailable|The worker died|The task's local raylet died"
+    r"|Task failed due to the node|Failed to retrieve object"
+    r"|The placement group corresponding to this Actor has been removed"
+)
+"""How Ray begins to tell of a process that it has lost, or cannot reach any more."""
+
 _NODE = re.compile(
     r"node (it was running on |has |was |is )*(died|dead|terminated|draining|unreachable)"
-    r"|preempt|node failure",
+    r"|preempt|node failure|raylet died|due to the node",
     re.IGNORECASE,
 )
 
@@ -20,7 +26,8 @@ def told_loss(trial: Trial) -> tuple[Setback, str]:
     """Return what was lost, and say it; Tune's text of errors has it.
 
     Whatever a trial raises it reports itself, so an exception of its process means that the
-    process could not begin.
+    process could not begin. One that Ray calls unavailable answers no more: Ray says so the
+    moment that a connection breaks, before it knows whether the process or its node has gone.
 
     The pickled error beside the text is not read: it may need a module that the driver lacks.
     """
@@ -30,7 +37,7 @@ def told_loss(trial: Trial) -> tuple[Setback, str]:
         return "lost", "its process was lost"
     newest = re.split(r"^Failure # \d+ \(occurred at .*\)$", text, flags=re.MULTILINE)[-1]
     lines = [line.strip() for line in newest.splitlines() if line.strip()]
-    if not lines or (_DIED in lines[0] and _IN_SETUP not in lines[0]):
+    if not lines or (_GONE.match(lines[0]) and _IN_SETUP not in lines[0]):
         node = _NODE.search(newest)
         return ("node", "its node was lost") if node else ("lost", "its process was lost")
     return "start", f"its process raised {lines[-1][:300]}"

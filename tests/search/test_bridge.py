@@ -8,6 +8,16 @@ from typing import Any, cast
 
 import pytest
 from ray.air.execution._internal import RayActorManager
+from ray.exceptions import (
+    ActorDiedError,
+    ActorPlacementGroupRemoved,
+    ActorUnavailableError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    RuntimeEnvSetupError,
+    WorkerCrashedError,
+)
 from ray.tune.execution.tune_controller import TrialRunnerWrapper
 
 from dexsearch.errors import EnvironmentFault
@@ -52,6 +62,30 @@ def test_the_newest_error_is_told_from_its_text(text: str, told: str, tmp_path: 
         error_file=str(tmp_path / "error.txt"), pickled_error_file=str(tmp_path / "error.pkl")
     )
     assert told_loss(cast("Any", trial)) == ("start" if "raised" in told else "lost", told)
+
+
+OF_RAY: list[tuple[Exception, tuple[str, str]]] = [
+    (ActorUnavailableError("RpcError: RPC error: Socket closed rpc_code: 14", b"7" * 16),
+     ("lost", "its process was lost")),
+    (ActorDiedError(), ("lost", "its process was lost")),
+    (WorkerCrashedError(), ("lost", "its process was lost")),
+    (ActorPlacementGroupRemoved(), ("lost", "its process was lost")),
+    (ObjectLostError("ff" * 28, None, ""), ("node", "its node was lost")),
+    (LocalRayletDiedError(), ("node", "its node was lost")),
+    (NodeDiedError("Task failed due to the node (where this task was running) was dead or "
+                   "unavailable."), ("node", "its node was lost")),
+    (RuntimeEnvSetupError("no such package"), ("start", "its process raised no such package")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "told"), OF_RAY, ids=lambda value: type(value).__name__)
+def test_what_ray_raises_of_lost_processes_is_a_loss_and_no_failed_start(
+    error: Exception, told: tuple[str, str], tmp_path: Path
+) -> None:
+    """As Tune writes it down; an actor out of reach is told while its node dies, for example."""
+    (tmp_path / "error.txt").write_text(HEAD.format(1) + f"{error}\n")
+    trial = SimpleNamespace(error_file=str(tmp_path / "error.txt"))
+    assert told_loss(cast("Any", trial)) == told
 
 
 @pytest.mark.parametrize("error_file", [None, "/nowhere/error.txt"])
