@@ -18,7 +18,7 @@ WITH_RAY = [
     path for path in FILES if re.search(r"^[^#]*\bray,? start", path.read_text(), re.MULTILINE)
 ]
 ASSIGNED = re.compile(r"(?i)(?:password|token|secret)\w*\"?\s*[:=]\s*[\"']?([\w+/-]{16,})")
-EXTRAS = re.compile(r"dexsearch\[([\w,]+)\]")
+EXTRAS = re.compile(r"(?:dexsearch|'\.)\[([\w,]+)\]")
 NAMES_AND_PLACES = re.compile(r"dexsearch-|postgres|/etc/dexsearch/|/run/secrets/|secrets/")
 
 
