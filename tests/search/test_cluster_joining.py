@@ -1,6 +1,8 @@
-"""A real cluster that asks for a token: who gets in, and what the others are told."""
+"""A real cluster that asks for a token: who gets in, and what the others are told.
 
-import importlib.util
+Jobs are in test_job_submission.py.
+"""
+
 import json
 import os
 import socket
@@ -128,25 +130,6 @@ def test_worker_nodes_without_the_right_token_do_not_get_in(locked: Nodes) -> No
     friend = locked.join("friend")
     locked.wait_for(friend)
     assert n_nodes(locked) == 2
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("grpc") is None,
-    reason="jobs need Ray's dashboard: pip install 'dexsearch[cluster]'",
-)
-def test_jobs_without_the_right_token_are_refused() -> None:
-    with nodes_here(**RIGHT) as nodes:
-        nodes.start_head(cpus=1, dashboard=True)
-        for secrets, is_taken in ((NONE, False), (WRONG, False), (RIGHT, True)):
-            done = subprocess.run(
-                [RAY, "job", "submit", f"--address=http://127.0.0.1:{nodes.dashboard_port}",
-                 "--", "echo", "from the job"],
-                env=environment(nodes, **secrets), cwd=nodes.scratch,
-                capture_output=True, text=True, timeout=120, check=False,
-            )  # fmt: skip
-            told = done.stdout + done.stderr
-            assert (done.returncode == 0) == is_taken, told
-            assert ("from the job" in done.stdout.splitlines()) == is_taken, told
 
 
 def test_doctor_shows_a_cluster_as_rows_and_leaves_nothing(locked: Nodes, tmp_path: Path) -> None:
