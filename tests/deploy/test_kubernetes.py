@@ -48,16 +48,38 @@ def _strict(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def _schema_of(kind: str) -> dict[str, Any]:
+    packed = (Path(__file__).parent / "schemas" / f"{kind}.v1.json.gz").read_bytes()
+    schema: dict[str, Any] = json.loads(gzip.decompress(packed))
+    return schema
+
+
 @pytest.fixture(scope="session")
-def kuberay(shared_data: Path) -> dict[str, jsonschema.Draft202012Validator]:
+def kuberay() -> dict[str, jsonschema.Draft202012Validator]:
     """KubeRay's schemas by kind."""
-    found = {}
-    for path in (shared_data / "kuberay_crds").glob("*.yaml.gz"):
-        definition = yaml.load(gzip.decompress(path.read_bytes()), Loader=yaml.CSafeLoader)["spec"]
-        version = next(v for v in definition["versions"] if v["name"] == "v1")
-        schema = _strict(version["schema"]["openAPIV3Schema"])
-        found[definition["names"]["kind"]] = jsonschema.Draft202012Validator(schema)
-    return found
+    kinds = ("RayCluster", "RayJob")
+    return {kind: jsonschema.Draft202012Validator(_strict(_schema_of(kind))) for kind in kinds}
+
+
+@pytest.mark.parametrize("kind", ["RayCluster", "RayJob"])
+def test_the_schemas_here_are_those_of_kuberays_definitions(kind: str, shared_data: Path) -> None:
+    packed = (shared_data / "kuberay_crds" / f"ray.io_{kind.lower()}s.yaml.gz").read_bytes()
+    definition = yaml.load(gzip.decompress(packed), Loader=yaml.CSafeLoader)["spec"]
+    (version,) = [v for v in definition["versions"] if v["name"] == "v1"]
+    assert version["schema"]["openAPIV3Schema"] == _schema_of(kind)
+
+
+@pytest.mark.parametrize("place", [("spec",), ("spec", "headGroupSpec"), ()], ids=str)
+def test_a_misspelt_field_of_ray_is_found(
+    place: tuple[str, ...], kuberay: dict[str, jsonschema.Draft202012Validator]
+) -> None:
+    (cluster,) = manifests("cluster")
+    target: dict[str, Any] = cluster
+    for name in place:
+        target = target[name]
+    target["rayVersions"] = "2.60.0"
+    with pytest.raises(jsonschema.ValidationError, match="rayVersions"):
+        kuberay["RayCluster"].validate(cluster)
 
 
 def _is_rays(document: dict[str, Any]) -> bool:

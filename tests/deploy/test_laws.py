@@ -1,6 +1,7 @@
 """Laws that every file of deploy/ keeps, and a README whose commands, flags and files exist."""
 
 import importlib.metadata
+import os
 import re
 import shlex
 import tomllib
@@ -10,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.support.files import DEPLOY, HEALTH_CHECK, ROOT, commands_in, text_files
+from tests.deploy.support.files import (
+    DEPLOY,
+    HEALTH_CHECK,
+    REQUIRED,
+    ROOT,
+    commands_in,
+    missing_tools,
+    text_files,
+)
 
 README = DEPLOY / "README.md"
 FILES = [path for path in text_files() if path != README]
@@ -24,6 +33,10 @@ NAMES_AND_PLACES = re.compile(r"dexsearch-|postgres|/etc/dexsearch/|/run/secrets
 
 def _name(path: Path) -> str:
     return str(path.relative_to(DEPLOY))
+
+
+def test_where_tools_are_required_none_is_missing() -> None:
+    assert not os.environ.get(REQUIRED) or not missing_tools()
 
 
 @pytest.mark.parametrize("path", WITH_RAY, ids=_name)

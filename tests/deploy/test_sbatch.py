@@ -49,7 +49,7 @@ def slurm(tmp_path: Path) -> Iterator[PretendedSlurm]:
 
 
 @needs_programs
-@pytest.mark.parametrize("code", [0, 4, 5])  # 4 with a head that lives is no fault of the cluster
+@pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 6, 7])  # 4 while the head lives is no lost head
 def test_the_code_of_the_search_is_the_code_of_the_job(slurm: PretendedSlurm, code: int) -> None:
     process = slurm.start(f"exit {code}", "--space", "my space.yaml", script=SCRIPT)
     told = process.communicate(timeout=PATIENCE_S)[1]
@@ -94,6 +94,19 @@ def test_the_time_limit_queues_the_job_again_and_scancel_does_not(
     assert process.returncode == 143, told
     assert bool(slurm.told("requeued")) == is_requeued
     assert not slurm.left()
+
+
+@needs_programs
+@pytest.mark.parametrize("code", [0, 3, 5, 7])
+def test_what_trying_does_not_mend_is_not_queued_again_even_at_the_time_limit(
+    slurm: PretendedSlurm, code: int
+) -> None:
+    process = slurm.start(STOPPED.replace("143", str(code)), script=SCRIPT)
+    wait_until((slurm.folder / "driver").exists, PATIENCE_S, "the search runs")
+    process.send_signal(signal.SIGUSR1)
+    told = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == code, told
+    assert slurm.told("requeued") == ""
 
 
 @needs_programs

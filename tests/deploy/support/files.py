@@ -13,6 +13,8 @@ import yaml
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 OVERLAYS = sorted(path.name for path in (DEPLOY / "kubernetes" / "overlays").iterdir())
+REQUIRED = "DEXSEARCH_REQUIRE_DEPLOY_TOOLS"
+_TOOLS = ("bash", "ip", "getent", "od", "systemd-analyze")  # beside those of the dev extra
 HEALTH_CHECK = {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
@@ -62,6 +64,12 @@ def why_no_kustomize() -> str | None:
     told = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
     found = re.search(r"Kustomize Version: v(\d+)", told)
     return None if found and int(found[1]) >= 4 else "needs kubectl 1.24 or later"
+
+
+def missing_tools() -> list[str]:
+    """Return what is not installed here, so that some test of `deploy/` skips."""
+    missing = [name for name in _TOOLS if shutil.which(name) is None]
+    return missing + ([found] if (found := why_no_kustomize()) else [])
 
 
 def kustomized(folder: str) -> list[dict[str, Any]]:
