@@ -84,31 +84,41 @@ def test_a_search_over_three_nodes_ends_with_every_trial(lab: SlurmLab, tmp_path
     assert not list(tmp_path.glob("home/.dexsearch/*/token"))
 
 
-@pytest.mark.parametrize(
-    "command", [("scontrol", "requeue"), ("scancel", "--batch", "--signal=USR1")], ids=" ".join
-)
-def test_a_job_that_is_queued_again_in_mid_run_is_the_same_search(
-    lab: SlurmLab, tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    """Queued again by somebody, or by the script itself when Slurm warns of the time limit."""
-    job = _submit(lab, tmp_path, "--epochs", "60")
-    wait_until(lambda: len(_epochs(tmp_path)) > 20, PATIENCE_S, "epochs are recorded")
-    lab.run(*command, str(job))
+def _wait_for_epochs(folder: Path, more_than: int) -> None:
+    wait_until(lambda: len(_epochs(folder)) > more_than, PATIENCE_S, "epochs are recorded")
+
+
+def _wait_until_queued_again(lab: SlurmLab, job: int) -> None:
     wait_until(lambda: lab.facts(job)["JobState"] == "PENDING", 300, "the job waits again")
-    recorded = len(_epochs(tmp_path))
-    assert recorded < 4 * 60
     # Else two minutes from now; at once would be while its nodes still refuse the job.
     lab.run("scontrol", "update", f"JobId={job}", "StartTime=now+15")
-    told = _wait_for_end(lab, job, tmp_path)
-    assert "restart 1" in told
-    assert sorted(_epochs(tmp_path)) == _all_of(4, 60)
 
 
-def test_a_job_outlives_a_node_that_slurm_calls_lost(lab: SlurmLab, tmp_path: Path) -> None:
-    job = _submit(lab, tmp_path, "--epochs", "60")
-    wait_until(lambda: len(_epochs(tmp_path)) > 20, PATIENCE_S, "epochs are recorded")
+def test_one_job_outlives_requeue_time_limit_head_and_node_as_one_search(
+    lab: SlurmLab, tmp_path: Path
+) -> None:
+    """Four faults, one after another, because each start of a job takes half a minute."""
+    n_epochs, faults = 240, {
+        "somebody queues the job again": lambda: lab.run("scontrol", "requeue", str(job)),
+        "Slurm warns of the time limit": lambda: lab.run(
+            "scancel", "--batch", "--signal=USR1", str(job)
+        ),
+        "the head of Ray is killed": lambda: lab.kill("node1", "gcs_server"),
+    }  # fmt: skip
+    job = _submit(lab, tmp_path, "--epochs", str(n_epochs))
+    for restart, (fault, inject) in enumerate(faults.items()):
+        before = len(_epochs(tmp_path))
+        _wait_for_epochs(tmp_path, before + 20)
+        assert inject() != 0, fault
+        _wait_until_queued_again(lab, job)
+        assert len(_epochs(tmp_path)) < 4 * n_epochs, fault
+        assert f"restart {restart}," in (tmp_path / "log").read_text()
+    _wait_for_epochs(tmp_path, len(_epochs(tmp_path)) + 20)
     lab.lose("node3")
     wait_until(lambda: "down" in lab.state_of("node3"), PATIENCE_S, "Slurm notices")
     told = _wait_for_end(lab, job, tmp_path)
-    assert "restart 1" not in told
-    assert sorted(_epochs(tmp_path)) == _all_of(4, 60)
+    assert "the search was asked to stop" in told
+    assert "the head of Ray is gone" in told
+    assert "restart 3," in told
+    assert "restart 4," not in told
+    assert sorted(_epochs(tmp_path)) == _all_of(4, n_epochs)

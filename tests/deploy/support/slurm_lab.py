@@ -9,6 +9,7 @@ process id and namespace; nothing of the machine's own Slurm is touched.
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -118,6 +119,17 @@ class SlurmLab:
         self._hosts[name].kill()
         self._hosts[name].wait()
 
+    def kill(self, name: str, program: str) -> int:
+        """Send SIGKILL to every process of a program on a node; return how many there were."""
+        told = subprocess.run(
+            ["ip", "netns", "pids", f"{self._tag}{self.names.index(name) + 1}"],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        found = [pid for pid in map(int, told.split()) if _program_of(pid) == program]
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        return len(found)
+
     def state_of(self, name: str) -> str:
         """Return what Slurm thinks of a node, such as `idle` or `down*`."""
         return self.run("sinfo", "--noheader", f"--nodes={name}", "--format=%T").strip()
@@ -222,6 +234,14 @@ def wait_until(is_true: Callable[[], bool], patience_s: float, what: str) -> Non
         if time.monotonic() > give_up:
             raise TimeoutError(f"not within {patience_s:.0f} s: {what}")
         time.sleep(0.2)
+
+
+def _program_of(pid: int) -> str | None:
+    """Return the name that the kernel knows a process by; None if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _do(*command: str) -> None:
