@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from dexsearch.physics.attenuation import absorbed_beam
-from dexsearch.physics.detector import SCATTER_SIGMA_MM, Exposure, log_projections
+from dexsearch.physics.detector import SCATTER_SIGMA_MM, log_projections
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 
 Lengths = NDArray[np.float32]

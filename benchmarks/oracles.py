@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dexsearch.physics.attenuation import mass_attenuation_cm2_per_g
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
 from dexsearch.physics.dual_energy import cancelling_weights, fit_decomposition
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector, Pose, detector_rays
 from dexsearch.physics.projection import ProjectorKind, build_projector
 from dexsearch.physics.xray_gan import xray_gan_poses

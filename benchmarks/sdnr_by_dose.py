@@ -20,16 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dexsearch.data.pairs import exposure_of
+from dexsearch.data.exposures import exposure_of
 from dexsearch.data.store import open_dataset
 from dexsearch.figures.canvas import display_window, new_figure, save_figure, show_image
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
 from dexsearch.physics.dual_energy import (
     bone_image,
     cancelling_weights,
     fit_decomposition,
     soft_image,
 )
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 from dexsearch.physics.projection import build_projector
 from dexsearch.training.sdnr import Regions, rib_regions, tumour_regions, visibility

@@ -9,7 +9,7 @@ import typer
 from dexsearch.errors import ConfigurationError
 
 SCATTER = {"none": 0.0, "grid": 0.5, "no-grid": 2.0}
-"""Presets of `physics.detector`, which would cost the command line its quick start."""
+"""Presets of `physics.exposure`, which would cost the command line its quick start."""
 FILTERS = {"al": "aluminium", "cu": "copper", "sn": "tin"}
 
 SizeOption = Annotated[

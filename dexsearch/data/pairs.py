@@ -4,7 +4,6 @@ Axes  N images, C targets, H rows, W columns. Values keep the dataset's units.
 """
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -15,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dexsearch.config.trial import Task
+from dexsearch.data.dataset import Arrays
+from dexsearch.data.exposures import exposure_of
 from dexsearch.data.manifest import Manifest
-from dexsearch.data.store import Arrays, Subset
+from dexsearch.data.splits import Subset
 from dexsearch.data.tumours import Tumours, tumours_of
-from dexsearch.errors import ConfigurationError
-from dexsearch.physics.detector import Exposure
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
-from dexsearch.physics.inversion import ExposureInversion, fit_inversion
+from dexsearch.physics.inversion import ExposureInversion
 
 
 @runtime_checkable
@@ -161,60 +161,16 @@ def load_training_data(dataset: SubsetImages, task: Task, device: torch.device) 
         data_ranges=tuple(manifest.data_ranges[name] for name in task.targets),
         digest=manifest.digest,
         exposure=exposure_of(manifest),
-        inversion=inversion_of(manifest) if task is Task.DERIVE else None,
+        inversion=_inversion(manifest) if task is Task.DERIVE else None,
         pixel_mm=manifest.pixel_mm,
     )
 
 
-def exposure_of(manifest: Manifest) -> tuple[Exposure, Detector] | None:
-    """Return how a dataset's inputs were exposed, and on what.
+def _inversion(manifest: Manifest) -> ExposureInversion:
+    """Fit how tissue follows from bone; only a derived head needs what simulates an exposure."""
+    from dexsearch.data.inversions import inversion_of  # noqa: PLC0415  (SciPy's optimisers)
 
-    None where they cannot be exposed anew: imported pairs, inputs that are no simulated exposure,
-    datasets without path lengths.
-    """
-    exposure, detector = (manifest.source.get(name) for name in ("exposure", "detector"))
-    if manifest.path_lengths is None or exposure is None or detector is None:
-        return None
-    return Exposure(**_with_tuples(exposure)), Detector(**_with_tuples(detector))
-
-
-def inversion_of(manifest: Manifest) -> ExposureInversion:
-    """Return how a dataset's tissue target follows from its inputs and its bone target.
-
-    Raises:
-        ConfigurationError: as `inversion_for`.
-    """
-    exposed = exposure_of(manifest)
-    return inversion_for(None if exposed is None else exposed[0], manifest.units)
-
-
-def inversion_for(exposure: Exposure | None, units: Mapping[str, str]) -> ExposureInversion:
-    """Return how tissue follows from inputs so exposed and bone.
-
-    Where both targets are thicknesses in cm, the tissue target is the mean length of a pixel's
-    rays through soft tissue, which is what the inversion computes.
-
-    Args:
-        exposure: of the inputs; None where they are no simulated exposure.
-        units: of the targets, by name.
-
-    Raises:
-        ConfigurationError: if the exposure is not known or has scatter, or a target is no
-            thickness.
-    """
-    found = ", ".join(f"{name} in {units.get(name)!r}" for name in Task.DERIVE.targets)
-    try:
-        if exposure is None:
-            raise ValueError("the inputs are no simulated exposures")
-        if {units.get(name) for name in Task.DERIVE.targets} != {"cm"}:
-            raise ValueError(f"the targets are no thicknesses in cm: {found}")
-        return fit_inversion(exposure)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"task 'derive' cannot compute tissue from these inputs and bone: {error}",
-            hint="choose the task joint, bone or tissue, or data that 'data phantom' or 'data ct' "
-            "made with targets basis and without scatter",
-        ) from None
+    return inversion_of(manifest)
 
 
 def _tumours(manifest: Manifest, subset: Subset, device: torch.device) -> Tumours | None:
@@ -224,15 +180,6 @@ def _tumours(manifest: Manifest, subset: Subset, device: torch.device) -> Tumour
         return None
     geometry = (manifest.source.get("detector") or {}).get("geometry", "parallel")
     return tumours_of(infos, pixel_mm=manifest.pixel_mm, geometry=geometry, device=device)
-
-
-def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo what JSON made of tuples."""
-    return {name: _as_tuple(value) for name, value in values.items()}
-
-
-def _as_tuple(value: Any) -> Any:  # noqa: ANN401
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _to_device(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -22,7 +22,7 @@ from dexsearch.data.image_info import Tumour
 from dexsearch.data.recipe import recipe_view
 from dexsearch.data.samples import Sample
 from dexsearch.data.volume_sources import Volume
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
 from dexsearch.physics.dual_energy import (
     Decomposition,
     Weights,
@@ -31,6 +31,7 @@ from dexsearch.physics.dual_energy import (
     fit_decomposition,
     soft_image,
 )
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector, Pose, detector_position_mm, pixel_means
 from dexsearch.volumes.subject import Subject
 

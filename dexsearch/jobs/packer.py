@@ -181,7 +181,7 @@ class Packer:
 
     def _inversion(self, task: Task) -> dict[str, Any] | None:
         """Return what computes the tissue of a derived head; None for the others."""
-        from dexsearch.data.pairs import inversion_of
+        from dexsearch.data.inversions import inversion_of
 
         if task is not Task.DERIVE:
             return None

@@ -26,8 +26,8 @@ def image_counts(plan: SearchPlan) -> ImageCounts:
 
 def exposed_as(plan: SearchPlan) -> "Exposed | None":
     """Return how the training views are exposed anew; None where they cannot be."""
+    from dexsearch.data.exposures import exposure_of
     from dexsearch.data.generate import THORAX_FIELD_MM
-    from dexsearch.data.pairs import exposure_of
     from dexsearch.data.store import open_dataset
     from dexsearch.data.views import Imaging
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from dexsearch.data.pairs import DevicePathLengths, Pairs, TrainingData
-    from dexsearch.physics.detector import Exposure
+    from dexsearch.physics.exposure import Exposure
     from dexsearch.physics.geometry import Detector
 
     Exposed = tuple[Exposure, Detector]
@@ -126,7 +126,7 @@ def _random_data(
     import torch
 
     from dexsearch.data.pairs import Pairs, TrainingData
-    from dexsearch.physics.detector import Exposure
+    from dexsearch.physics.exposure import Exposure
     from dexsearch.physics.geometry import Detector
 
     rng = torch.Generator().manual_seed(0)

@@ -96,7 +96,7 @@ def refuse_underivable(space: SearchSpace, dataset: Path, manifest: "Manifest | 
     Raises:
         ConfigurationError: naming the dataset and what it lacks.
     """
-    from dexsearch.data.pairs import inversion_for, inversion_of
+    from dexsearch.data.inversions import inversion_for, inversion_of
     from dexsearch.data.views import UNITS, Imaging
 
     if "derive" not in _possible(space, "task", default=space.task.value):
@@ -127,7 +127,7 @@ def _values_in(space: SearchSpace, key: str, decided: Params) -> tuple[Scalar, .
 
 
 def _exposable(space: SearchSpace, manifest: "Manifest | None") -> bool:
-    from dexsearch.data.pairs import exposure_of
+    from dexsearch.data.exposures import exposure_of
 
     if manifest is not None:
         return exposure_of(manifest) is not None
@@ -136,8 +136,8 @@ def _exposable(space: SearchSpace, manifest: "Manifest | None") -> bool:
 
 def _lacks_edges(manifest: "Manifest") -> bool:
     """Return whether a pixel had several rays of which only the mean lengths are known."""
+    from dexsearch.data.exposures import exposure_of
     from dexsearch.data.manifest import EDGES
-    from dexsearch.data.pairs import exposure_of
 
     exposed = exposure_of(manifest)
     several = exposed is not None and exposed[1].supersample > 1

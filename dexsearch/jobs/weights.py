@@ -19,7 +19,7 @@ from dexsearch.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     from dexsearch.data.store import Dataset
-    from dexsearch.physics.detector import Exposure
+    from dexsearch.physics.exposure import Exposure
 
 VIEWS = 48
 SHOWN_BESIDE = 0.05
@@ -131,8 +131,8 @@ def find_weights(
 
 def _exposures(dataset: "Dataset", pair_kvp: tuple[float, float]) -> "tuple[Exposure, Exposure]":
     """Return the dataset's exposure at both tube voltages."""
-    from dexsearch.data.pairs import exposure_of
-    from dexsearch.physics.detector import Exposure
+    from dexsearch.data.exposures import exposure_of
+    from dexsearch.physics.exposure import Exposure
 
     low, high = pair_kvp
     if not low < high:
@@ -180,7 +180,7 @@ def _exposed(dataset: "Dataset", views: list[int], low: "Exposure", high: "Expos
     """Expose some training views at both tube voltages, without noise."""
     import torch
 
-    from dexsearch.data.pairs import exposure_of
+    from dexsearch.data.exposures import exposure_of
     from dexsearch.physics.detector import log_projections
     from dexsearch.physics.geometry import Detector
 

@@ -16,7 +16,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 Material = Literal[
     "water", "soft_tissue", "lung", "cortical_bone", "adipose", "pmma", "aluminium", "copper",
@@ -31,9 +30,6 @@ CSI_THICKNESS_CM = 0.06
 CSI_PACKING = 0.8
 REFERENCE_SOFT_CM = 18.0
 LEAST_QUANTA_PER_CM2_MAS = 1.0
-QUADRATURE_SOFT_CM = (0.0, 0.7, 2.0, 5.0, 10.0, 18.0, 30.0, 50.0)
-QUADRATURE_BONE_CM = (0.0, 0.4, 1.2, 3.0, 6.0)
-QUADRATURE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +131,7 @@ def absorbed_fraction(energy_kev: NDArray[np.float64]) -> NDArray[np.float64]:
 def absorbed_beam(
     kvp: float, *, filters_mm: Mapping[Material, float] | None = None
 ) -> DetectedBeam:
-    """Return what the detector absorbs in bins of 1 keV: the reference for `detected_beam`."""
+    """Return what the detector absorbs in bins of 1 keV; `quadrature` makes it few energies."""
     spectrum = tube_spectrum(kvp, filters_mm=filters_mm)
     kept = spectrum.fluence_per_cm2_mas > 0
     energy = spectrum.energy_kev[kept]
@@ -147,20 +143,23 @@ def absorbed_beam(
     )
 
 
-def detected_beam(
-    kvp: float, *, filters_mm: Mapping[Material, float] | None = None
-) -> DetectedBeam:
-    """Return a dozen energies that stand for the whole absorbed beam.
-
-    A quadrature: of the 1 keV bins a few are kept, with quanta chosen (non-negative least
-    squares) so that absorbed energy and its variance agree with all bins together, from 0 to
-    50 cm of soft tissue and 6 cm of bone. Worst error of the log projection in that range at
-    60..140 kVp: 3e-5, where 28 bins of the best widths err by 6e-4. Beams are remembered.
+def usable_beam(kvp: float, *, filters_mm: Mapping[Material, float] | None = None) -> DetectedBeam:
+    """Return `absorbed_beam`, and refuse one of which nothing is left.
 
     Raises:
         ValueError: as `tube_spectrum`, and if filters leave less than one absorbed quantum.
     """
-    return _quadrature(kvp, tuple((filters_mm or {}).items()))
+    beam = absorbed_beam(kvp, filters_mm=filters_mm)
+    quanta = beam.quanta_per_cm2_mas.sum()
+    if quanta < LEAST_QUANTA_PER_CM2_MAS:
+        layers = (filters_mm or {}).items()
+        filters = " and ".join(f"{thick:g} mm of {material}" for material, thick in layers)
+        raise ValueError(
+            f"got {kvp:g} kVp behind {filters}, which leaves {quanta:.2g} absorbed quanta per cm2 "
+            f"and mAs; at least {LEAST_QUANTA_PER_CM2_MAS:g} is allowed, so take thinner filters "
+            "or a higher tube voltage"
+        )
+    return beam
 
 
 def effective_attenuation_per_cm(material: Material, kvp: float) -> float:
@@ -180,39 +179,6 @@ def cortical_bone_hu(kvp: float) -> float:
     water = effective_attenuation_per_cm("water", kvp)
     bone = effective_attenuation_per_cm("cortical_bone", kvp)
     return 1000.0 * (bone / water - 1.0)
-
-
-@functools.lru_cache(maxsize=128)
-def _quadrature(kvp: float, filters_mm: tuple[tuple[Material, float], ...]) -> DetectedBeam:
-    beam = absorbed_beam(kvp, filters_mm=dict(filters_mm))
-    quanta = beam.quanta_per_cm2_mas.sum()
-    if quanta < LEAST_QUANTA_PER_CM2_MAS:
-        filters = " and ".join(f"{thick:g} mm of {material}" for material, thick in filters_mm)
-        raise ValueError(
-            f"got {kvp:g} kVp behind {filters}, which leaves {quanta:.2g} absorbed quanta per cm2 "
-            f"and mAs; at least {LEAST_QUANTA_PER_CM2_MAS:g} is allowed, so take thinner filters "
-            "or a higher tube voltage"
-        )
-    soft_cm, bone_cm = np.meshgrid(QUADRATURE_SOFT_CM, QUADRATURE_BONE_CM)
-    length = np.outer(soft_cm, beam.mu_soft_per_cm) + np.outer(bone_cm, beam.mu_bone_per_cm)
-    passed = np.exp(length.min(axis=1, keepdims=True) - length) * beam.quanta_per_cm2_mas
-    moments = np.concatenate((passed * beam.energy_kev, passed * beam.energy_kev**2))
-    moments /= moments.sum(axis=1, keepdims=True)
-    _, size, mixtures = np.linalg.svd(moments, full_matrices=False)
-    # As many conditions as the moments have independent parts; each costs one energy at most.
-    conditions = (size[:, None] * mixtures)[size > QUADRATURE_TOLERANCE * size[0]]
-    share, _ = nnls(conditions, conditions.sum(axis=1))
-    kept = share > 0
-    columns = (
-        beam.energy_kev,
-        share * beam.quanta_per_cm2_mas,
-        beam.mu_soft_per_cm,
-        beam.mu_bone_per_cm,
-    )
-    few = [column[kept] for column in columns]
-    for column in few:
-        column.flags.writeable = False  # every caller gets the same arrays
-    return DetectedBeam(*few)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,11 @@ fluence holds; so parallel and cone beams with the same pixel get the same quant
 
 Axes     B views, R C rays (rows, columns), H W pixels. Energies are relative to the open field.
 Source   Whiting et al., Med. Phys. 33(9):3290-3303 (2006), doi:10.1118/1.2230762 (compound
-         Poisson); Niklason et al., Med. Phys. 8(5):677-681 (1981), doi:10.1118/1.594836
-         (scatter ratios).
+         Poisson).
 """
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import torch
@@ -32,15 +27,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dexsearch.physics.attenuation import DetectedBeam, Material, detected_beam
+from dexsearch.physics.attenuation import DetectedBeam
 from dexsearch.physics.blurring import blurred
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
-
-ScatterPreset = Literal["none", "grid", "no-grid"]
-SCATTER_PRESETS: Mapping[ScatterPreset, float] = MappingProxyType(
-    {"none": 0.0, "grid": 0.5, "no-grid": 2.0}
-)
-"""Scatter-to-primary ratio of a chest without scatter, behind a grid, and without one."""
+from dexsearch.physics.quadrature import detected_beam
 
 SCATTER_SIGMA_MM = 25.0
 """Standard deviation of the scatter's blur on the detector."""
@@ -53,43 +44,9 @@ OVERSHOOT = 0.25
 LENGTH_ROUNDING_CM = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
-    """One setting of tube and detector."""
-
-    kvp: float = 120.0
-    """Tube voltage, 60..140."""
-    dose_mas: float = 0.1
-    """Tube current times time."""
-    scatter_to_primary: float = 0.0
-    """0 none, 0.5 with a grid, 2 without one; `SCATTER_PRESETS` names them."""
-    blur_mm: float = 0.0
-    """Standard deviation of the detector's blur at the isocentre, applied before the noise."""
-    electronic_noise_kev: float = 0.0
-    """Standard deviation per pixel, in absorbed energy."""
-    filters_mm: tuple[tuple[Material, float], ...] = ()
-    """Added filtration: material and thickness, beyond the tube's 2.5 mm of aluminium."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that no tube has."""
-        if len(dict(self.filters_mm)) < len(self.filters_mm):
-            raise ValueError(f"got filters_mm={self.filters_mm!r}; name every material once")
-        self.beam()
-        if not 0 < self.dose_mas < math.inf:
-            raise ValueError(f"got dose_mas={self.dose_mas!r}; a dose is above 0 mAs")
-        if not 0 <= self.scatter_to_primary < math.inf:
-            raise ValueError(
-                f"got scatter_to_primary={self.scatter_to_primary!r}; the ratio is 0 or more"
-            )
-        for name in ("blur_mm", "electronic_noise_kev"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"got {name}={getattr(self, name)!r}; a standard deviation is 0 or more"
-                )
-
-    def beam(self) -> DetectedBeam:
-        """Return what the detector absorbs of this tube's beam."""
-        return detected_beam(self.kvp, filters_mm=dict(self.filters_mm))
+def beam_of(exposure: Exposure) -> DetectedBeam:
+    """Return the few energies that stand for an exposure's beam, see `detected_beam`."""
+    return detected_beam(exposure.kvp, filters_mm=dict(exposure.filters_mm))
 
 
 @torch.no_grad()
@@ -130,7 +87,7 @@ def log_projections(
     """
     _check(soft_cm, bone_cm, rays_per_pixel, rng, dose_factor)
     soft_cm, bone_cm = _not_negative(soft_cm, "soft tissue"), _not_negative(bone_cm, "bone")
-    beam, pixel_cm2 = exposure.beam(), (detector.pixel_mm / 10.0) ** 2
+    beam, pixel_cm2 = beam_of(exposure), (detector.pixel_mm / 10.0) ** 2
     quanta = beam.quanta_per_cm2_mas * (exposure.dose_mas * pixel_cm2)
     open_kev = float(quanta @ beam.energy_kev)
     # Mean energy, and variance of the energy at the exposure's own dose, in one array.

@@ -24,7 +24,8 @@ from dexsearch.physics.attenuation import (
     absorbed_beam,
     linear_attenuation_per_cm,
 )
-from dexsearch.physics.detector import Exposure
+from dexsearch.physics.detector import beam_of
+from dexsearch.physics.exposure import Exposure
 
 SOFT_RANGE_CM = (0.0, 30.0)
 BONE_RANGE_CM = (0.0, 5.0)
@@ -168,7 +169,7 @@ def fit_decomposition(low: Exposure, high: Exposure, *, order: int = 4) -> Decom
     thickness_cm = torch.cartesian_prod(
         *(_chebyshev_points(*range_cm) for range_cm in (SOFT_RANGE_CM, BONE_RANGE_CM))
     ).T
-    beams = low.beam(), high.beam()
+    beams = beam_of(low), beam_of(high)
     logs = torch.stack([_log_and_slopes(beam, thickness_cm)[0] for beam in beams])
     most_cm = torch.tensor([SOFT_RANGE_CM[1], BONE_RANGE_CM[1]], dtype=torch.float64)
     from_logs = torch.linalg.lstsq(logs.T, thickness_cm.T / most_cm).solution.T

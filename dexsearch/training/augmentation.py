@@ -24,7 +24,6 @@ Edges  Stored path lengths are means over a pixel's rays, stored inputs average 
 
 import dataclasses
 import math
-from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -36,40 +35,13 @@ from dexsearch.data.pairs import TrainingData
 from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import pad_images
 from dexsearch.physics.attenuation import HIGHEST_KVP, LOWEST_KVP, REFERENCE_SOFT_CM
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import beam_of, log_projections
+from dexsearch.physics.exposure import Exposure
+from dexsearch.training.inputs import TrainingInputs
 from dexsearch.training.normalization import Normalization
 
 _EXPOSURE_STREAM = 1
 """Sets the draws apart from those of initial weights and batch order, which share the seed."""
-
-
-class TrainingInputs(ABC):
-    """What the generator is shown of the training images: normalised and padded batches."""
-
-    @abstractmethod
-    def batch(
-        self, images: Int[Tensor, " B"], *, epoch: int, number: int
-    ) -> Float[Tensor, "B 1 H W"]:
-        """Return the inputs of some images, channels last.
-
-        Args:
-            images: which of the training images.
-            epoch: counted from 1.
-            number: place of the batch in its epoch.
-        """
-
-
-class StoredInputs(TrainingInputs):
-    """The inputs of the dataset, the same in every epoch."""
-
-    def __init__(self, normalized: Float[Tensor, "N 1 H W"], *, depth: int) -> None:
-        self._inputs = channels_last(pad_images(normalized, depth=depth))
-
-    def batch(
-        self, images: Int[Tensor, " B"], *, epoch: int, number: int
-    ) -> Float[Tensor, "B 1 H W"]:
-        """Return the stored images, whatever the epoch."""
-        return channels_last(self._inputs[images])
 
 
 class FreshExposures(TrainingInputs):
@@ -155,7 +127,7 @@ class FreshExposures(TrainingInputs):
 
 def _soft_attenuation_per_cm(exposure: Exposure) -> float:
     """Return mu of soft tissue behind 18 cm of it, weighted by absorbed energy."""
-    beam = exposure.beam()
+    beam = beam_of(exposure)
     passed = np.exp(-REFERENCE_SOFT_CM * beam.mu_soft_per_cm)
     weights = beam.quanta_per_cm2_mas * beam.energy_kev * passed
     return float(np.average(beam.mu_soft_per_cm, weights=weights))

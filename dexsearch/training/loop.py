@@ -25,7 +25,6 @@ from dexsearch.models.layout import channels_last
 from dexsearch.models.padding import pad_images
 from dexsearch.training.affine import start_from_affine
 from dexsearch.training.arithmetic import Arithmetic, arithmetic_here
-from dexsearch.training.augmentation import FreshExposures, StoredInputs, TrainingInputs
 from dexsearch.training.checkpoint import (
     Checkpoint,
     RunState,
@@ -35,6 +34,7 @@ from dexsearch.training.checkpoint import (
 from dexsearch.training.checkpoint_store import checkpoint_store
 from dexsearch.training.checkpoint_writer import CheckpointWriter
 from dexsearch.training.heads import build_head
+from dexsearch.training.inputs import StoredInputs, TrainingInputs
 from dexsearch.training.metrics import METRIC_DEFINITION
 from dexsearch.training.networks import Networks
 from dexsearch.training.normalization import Normalization
@@ -182,6 +182,8 @@ class _Run:
         exposure, depth = self.config.exposure, self.config.generator.depth
         if not exposure.resample:
             return StoredInputs(normalized, depth=depth)
+        from dexsearch.training.augmentation import FreshExposures  # noqa: PLC0415  (SciPy)
+
         return FreshExposures(
             exposure, data, self.normalization, depth=depth, seed=self.config.seed
         )

@@ -18,7 +18,8 @@ from dexsearch.data.samples import Sample
 from dexsearch.data.store import Dataset, open_dataset
 from dexsearch.data.workers import map_in_processes
 from dexsearch.errors import ConfigurationError, DataError
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 from dexsearch.training.baselines import baselines
 

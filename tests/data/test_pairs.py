@@ -5,10 +5,11 @@ import numpy as np
 import torch
 
 from dexsearch.config.trial import Task
+from dexsearch.data.exposures import exposure_of
 from dexsearch.data.manifest import PathLengths, as_json_values
-from dexsearch.data.pairs import DevicePathLengths, exposure_of, load_pairs, load_training_data
+from dexsearch.data.pairs import DevicePathLengths, load_pairs, load_training_data
 from dexsearch.data.store import Dataset
-from dexsearch.physics.detector import Exposure
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 
 CPU = torch.device("cpu")

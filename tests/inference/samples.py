@@ -9,8 +9,8 @@ from dexsearch.config.trial import TrialConfig
 from dexsearch.inference.card import GeneratorCard
 from dexsearch.inference.package import Package, write_package
 from dexsearch.models.generator import build_generator
-from dexsearch.physics.detector import Exposure
-from dexsearch.physics.inversion import fit_inversion
+from dexsearch.physics.exposure import Exposure
+from dexsearch.physics.inversion_fit import fit_inversion
 
 
 def make_package(path: Path, *, task: str = "joint", **generator: object) -> Package:

@@ -19,7 +19,8 @@ from dexsearch.jobs.predict import predict_image
 from dexsearch.jobs.register import register_study
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import LEDGER_NAME, read_study
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 from dexsearch.registry.record import Registration
 from dexsearch.training.loop import train

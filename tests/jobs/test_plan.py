@@ -13,7 +13,7 @@ from dexsearch.data.store import Sample, write_dataset
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.jobs.plan import plan_search
 from dexsearch.jobs.refusals import refuse_unbuildable
-from dexsearch.physics.detector import Exposure
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 
 

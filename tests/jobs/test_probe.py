@@ -8,7 +8,7 @@ import torch
 from dexsearch.config.trial import TrialConfig, trial_config
 from dexsearch.errors import EnvironmentFault
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch
-from dexsearch.physics.detector import Exposure
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 from dexsearch.training import augmentation
 from dexsearch.training.networks import Networks

@@ -16,7 +16,7 @@ from dexsearch.data.store import Dataset, Sample, write_dataset
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.jobs.weights import WeightSearch, find_weights
 from dexsearch.physics import detector as exposing
-from dexsearch.physics.detector import Exposure
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 
 SIZE_PX = 40

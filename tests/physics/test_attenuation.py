@@ -16,13 +16,13 @@ from dexsearch.physics.attenuation import (
     absorbed_fraction,
     cortical_bone_hu,
     density_g_per_cm3,
-    detected_beam,
     effective_attenuation_per_cm,
     linear_attenuation_per_cm,
     mass_attenuation_cm2_per_g,
     mean_detected_energy_kev,
     tube_spectrum,
 )
+from dexsearch.physics.quadrature import detected_beam
 
 ORACLE_NAMES = {
     "soft_tissue": "soft_tissue_icru44",

@@ -10,11 +10,8 @@ from numpy.typing import NDArray
 
 from dexsearch.physics import detector
 from dexsearch.physics.attenuation import DetectedBeam, Material, absorbed_beam
-from dexsearch.physics.detector import (
-    SCATTER_PRESETS,
-    Exposure,
-    log_projections,
-)
+from dexsearch.physics.detector import log_projections
+from dexsearch.physics.exposure import SCATTER_PRESETS, Exposure
 from dexsearch.physics.geometry import Detector, Geometry
 from dexsearch.physics.projection import build_projector
 

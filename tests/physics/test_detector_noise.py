@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dexsearch.physics import detector
 from dexsearch.physics.attenuation import DetectedBeam, absorbed_beam
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 
 N_PIXELS = 40_000

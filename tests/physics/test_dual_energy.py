@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dexsearch.physics import dual_energy
 from dexsearch.physics.attenuation import DetectedBeam, absorbed_beam
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
 from dexsearch.physics.dual_energy import (
     Decomposition,
     bone_image,
@@ -17,6 +17,7 @@ from dexsearch.physics.dual_energy import (
     fit_decomposition,
     soft_image,
 )
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 
 PAIRS = [(60.0, 120.0), (80.0, 140.0)]

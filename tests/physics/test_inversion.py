@@ -7,14 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
-from dexsearch.physics.inversion import (
-    BONE_RANGE_CM,
-    SOFT_RANGE_CM,
-    ExposureInversion,
-    fit_inversion,
-)
+from dexsearch.physics.inversion import ExposureInversion
+from dexsearch.physics.inversion_fit import BONE_RANGE_CM, SOFT_RANGE_CM, fit_inversion
 
 PIXEL = Detector(size_px=1, pixel_mm=1.0)
 BEAMS = [

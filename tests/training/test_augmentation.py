@@ -11,10 +11,12 @@ import torch
 
 from dexsearch.config.trial import ExposureConfig, TrialConfig, trial_config
 from dexsearch.data.pairs import DevicePathLengths, TrainingData
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 from dexsearch.training import augmentation
-from dexsearch.training.augmentation import FreshExposures, StoredInputs
+from dexsearch.training.augmentation import FreshExposures
+from dexsearch.training.inputs import StoredInputs
 from dexsearch.training.loop import EpochRecord, train
 from dexsearch.training.normalization import Normalization
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from dexsearch.config.trial import Task, TrialConfig, trial_config
-from dexsearch.data.pairs import TrainingData, inversion_for, inversion_of, load_training_data
+from dexsearch.data.inversions import inversion_for, inversion_of
+from dexsearch.data.pairs import TrainingData, load_training_data
 from dexsearch.data.views import UNITS
 from dexsearch.errors import ConfigurationError
-from dexsearch.physics.detector import Exposure, log_projections
+from dexsearch.physics.detector import log_projections
+from dexsearch.physics.exposure import Exposure
 from dexsearch.training.checkpoint import newest_valid_checkpoint
 from dexsearch.training.heads import DerivedHead, DirectHead, Head, build_head
 from dexsearch.training.loop import EpochRecord, train

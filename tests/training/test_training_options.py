@@ -10,7 +10,7 @@ import torch
 
 from dexsearch.config.trial import TrialConfig, trial_config
 from dexsearch.data.pairs import DevicePathLengths, TrainingData
-from dexsearch.physics.detector import Exposure
+from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
 from dexsearch.training.checkpoint import RunState, newest_valid_checkpoint
 from dexsearch.training.loop import EpochRecord, TrainingDiverged, TrainingOutOfMemory, train
