@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray._private import worker as ray_worker
 
 import dexsearch
 from dexsearch.errors import EnvironmentFault
+from dexsearch.search import warm_up
 from dexsearch.search.joining import Tell, joinable_cluster
 
 _SCRATCH_PREFIX = "dexray-"
@@ -42,10 +44,7 @@ def ray_cluster(
         if scratch is not None:
             _start(scratch)
         elif address is not None:
-            _join(
-                joinable_cluster(address, tell).address,
-                runtime_env=shipped_code() if ship_code else {},
-            )
+            _join(joinable_cluster(address, tell).address, shipped_code() if ship_code else {})
         yield
     finally:
         ray.shutdown()
@@ -122,16 +121,20 @@ def shipped_code() -> dict[str, Any]:
     return {"py_modules": [str(Path(dexsearch.__file__).parent)], "excludes": ["__pycache__"]}
 
 
-def _join(address: str, *, runtime_env: dict[str, Any]) -> None:
+def _join(address: str, code: dict[str, Any]) -> None:
+    """Join a cluster, whose processes for this search then import what trials need."""
+    cloudpickle.register_pickle_by_value(warm_up)  # type: ignore[no-untyped-call]
     try:
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env=runtime_env or None,
+            runtime_env={**code, "worker_process_setup_hook": warm_up.import_training},
         )
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         raise EnvironmentFault(
             f"cannot join the Ray cluster at {address}: {error}",
             hint="its head answers, so look at the Ray processes of this machine: `ray status`",
         ) from error
+    finally:
+        cloudpickle.unregister_pickle_by_value(warm_up)  # type: ignore[no-untyped-call]
