@@ -3,8 +3,8 @@
 2,000 trials of at most 27 epochs on 4 virtual nodes of 8 logical GPUs, joined by address with a
 token; real bridge, TPE, successive halving, ledger with fsync, study.db. The peer is Ray Tune with
 its own OptunaSearch and ASHA, in reused actors as ours are; then smaller runs for the model of
-what a driver costs, and a kill -9 in the middle. All times are of a driver's own processor unless
-they say "wall".
+what a driver costs, and a kill -9 in the middle with the way back. All times are of a driver's
+own processor unless they say "wall".
 
     python benchmarks/scale.py                         # everything; an hour on two cores
     python benchmarks/scale.py --parts main,restart --trials 250 --nodes 2 --gpus 4
@@ -19,11 +19,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from scale_report import Run, print_model, print_ratios, print_run
+from scale_restart import killed_in_the_middle
 from virtual_cluster import VirtualCluster, virtual_cluster
 from watched_trials import SlotTimes, slot_times
 
@@ -82,28 +82,14 @@ def finished(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return told
 
 
-def killed_in_the_middle(cluster: VirtualCluster, folder: Path, trials: int) -> None:
-    """Kill a driver when half of its trials have ended, and time the next one's way back."""
-    folder.mkdir()
-    process, ledger = begun(cluster, folder, trials, epoch_s=0.0), folder / LEDGER
-    while process.poll() is None and n_ended(ledger) < trials // 2:
-        time.sleep(1.0)
-    process.kill()
-    process.communicate()
-    ended, size = n_ended(ledger), ledger.stat().st_size
-    at = finished(begun(cluster, folder, ended + 100, epoch_s=0.0))["at"]
-    print(f"\nkill -9 after {ended} ended trials, ledger {size / 2**20:.1f} MiB; wall, s:")
-    steps = ("begun", "imported", "ledger read", "study ready", "first trial")
-    for before, step in pairwise(steps):
-        print(f"  {at[step] - at.get(before, 0.0):7.2f}  {step}")
-    print(f"  {at['first trial']:7.2f}  from the start of the process to the first trial")
+def restarted(cluster: VirtualCluster, folder: Path, trials: int) -> None:
+    """Kill a driver in the middle of a search and time the way back of the same command."""
 
+    def begin(name: str, n_trials: int) -> "subprocess.Popen[str]":
+        (folder / name).mkdir(exist_ok=True)
+        return begun(cluster, folder / name, n_trials, epoch_s=0.0)
 
-def n_ended(ledger: Path) -> int:
-    """Count the trials that have ended."""
-    if not ledger.exists():
-        return 0
-    return ledger.read_bytes().count(b'"event":"trial_ended"')
+    killed_in_the_middle(begin, finished, folder, trials)
 
 
 @contextlib.contextmanager
@@ -153,9 +139,9 @@ def measure(asked: argparse.Namespace) -> None:
                 for n, epoch_s in ((trials // 8, 0.0), (trials // 4, 0.2), (trials // 2, 0.0))
             ]
         if "restart" in parts:
-            killed_in_the_middle(cluster, asked.folder / "killed", trials)
+            restarted(cluster, asked.folder, trials)
     if "fit" in parts:
-        for fewer in (slots // 8, slots // 4, slots // 2):
+        for fewer in sorted({max(1, slots // n) for n in (8, 4, 2)}):
             with cluster_of(fewer, asked.gpus) as cluster:
                 name = f"{trials // 8} trials, {fewer} slots"
                 runs.append(scale.run(name, cluster, fewer, trials // 8, epoch_s=0.1))

@@ -68,8 +68,10 @@ class Watch(SilentProgress):
         self, number: int, *, continued: bool, immune: bool,
         params: Mapping[str, Scalar] | None = None,
     ) -> None:  # fmt: skip
-        """Note the first one."""
+        """Note the first one, and the first that was not begun by an earlier process."""
         self.mark("first trial")
+        if not continued:
+            self.mark("first new trial")
 
     def epoch_done(self, number: int, epoch: int, value: float) -> None:
         """Count."""
