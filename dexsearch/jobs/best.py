@@ -15,7 +15,7 @@ from dexsearch.errors import ConfigurationError, NotRegistered
 from dexsearch.jobs.merit import OBJECTIVE, check_metric, merit, scores_of
 from dexsearch.jobs.ranked import Ranked
 from dexsearch.jobs.waiting import Waiting, champion_of, waiting_for_promotion
-from dexsearch.ledger.study import list_studies, read_studies
+from dexsearch.ledger.studies import list_studies, read_studies
 from dexsearch.registry.entries import Registration
 from dexsearch.registry.record import Registry, read_registry
 from dexsearch.registry.standing import holdout_of, replicates_of, version_label

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from dexsearch.errors import DexSearchError
 from dexsearch.jobs.checkup import Check, Findings
-from dexsearch.ledger.study import StudyRecord, read_studies
+from dexsearch.ledger.studies import read_studies
+from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.address import shown
 from dexsearch.registry.alias_mirror import moved_by_hand
 from dexsearch.registry.inspection import Seen, known_schemas, look_at_tracking

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dexsearch.errors import DataError, DexSearchError
 from dexsearch.inference.package import MANIFEST, Package, open_package
-from dexsearch.ledger.study import read_studies
+from dexsearch.ledger.studies import read_studies
 from dexsearch.registry.record import read_registry
 from dexsearch.registry.store import open_registered
 

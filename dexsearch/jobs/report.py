@@ -10,7 +10,8 @@ from dexsearch.errors import ConfigurationError, DexSearchError, EnvironmentFaul
 from dexsearch.jobs.out_file import refuse_unwritable
 from dexsearch.jobs.report_pictures import open_gallery
 from dexsearch.ledger.log import Event, read_events
-from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, study_folder, study_from_events
+from dexsearch.ledger.studies import study_folder
+from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, study_from_events
 from dexsearch.registry.record import Registry, read_registry
 from dexsearch.wording import printable
 

@@ -10,7 +10,8 @@ from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.jobs.out_file import refuse_unwritable
 from dexsearch.jobs.replay_pairs import chosen_pairs
 from dexsearch.jobs.simulation import Simulation
-from dexsearch.ledger.study import list_studies, read_study
+from dexsearch.ledger.studies import list_studies
+from dexsearch.ledger.study import read_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

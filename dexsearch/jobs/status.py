@@ -11,13 +11,13 @@ from typing import Any
 from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.time_left import TimeLeft, time_left
 from dexsearch.ledger.log import lock_of
+from dexsearch.ledger.studies import study_folder
 from dexsearch.ledger.study import (
     LEDGER_NAME,
     REPLICATES,
     StudyRecord,
     TrialRecord,
     read_study,
-    study_folder,
 )
 from dexsearch.locking import is_locked
 from dexsearch.search.audit import Audit, audit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dexsearch.errors import ConfigurationError
-from dexsearch.ledger.study import list_studies, read_studies
+from dexsearch.ledger.studies import list_studies, read_studies
 from dexsearch.registry.address import check_uri, shown, tracking_uri
 from dexsearch.registry.record import LOG_NAME
 from dexsearch.wording import workspace_flag

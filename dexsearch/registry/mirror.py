@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dexsearch.ledger.study import StudyRecord, read_studies, read_study
+from dexsearch.ledger.studies import read_studies
+from dexsearch.ledger.study import StudyRecord, read_study
 from dexsearch.registry.model_mirror import sync_models
 from dexsearch.registry.record import Registry, read_registry
 from dexsearch.registry.run_mirror import sync_runs, trial_key

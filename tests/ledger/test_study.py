@@ -5,12 +5,10 @@ import pytest
 
 from dexsearch.errors import ConfigurationError, DataError
 from dexsearch.ledger.log import Event, EventLog
+from dexsearch.ledger.studies import list_studies, read_studies, study_folder
 from dexsearch.ledger.study import (
     LEDGER_NAME,
-    list_studies,
-    read_studies,
     read_study,
-    study_folder,
 )
 
 STUDY: Event = {
