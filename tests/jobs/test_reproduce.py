@@ -23,7 +23,7 @@ from dexsearch.ledger.study import read_study
 from dexsearch.registry.entries import ReplicatedTrial
 from dexsearch.registry.record import read_registry
 from dexsearch.registry.replicated import keep_replicated
-from dexsearch.training import loop
+from dexsearch.training.training_run import TrainingRun
 
 pytestmark = pytest.mark.slow  # the fixture packs two generators, pt2 included
 
@@ -138,9 +138,9 @@ def test_ctrl_c_keeps_what_was_trained_and_the_same_call_goes_on(
 ) -> None:
     monkeypatch.setattr(job, "CHECKPOINT_EVERY_S", 0.0)
     trained: list[int] = []
-    train_epoch = loop._Run.train_epoch
+    train_epoch = TrainingRun.train_epoch
 
-    def counted(run: loop._Run, epoch: int) -> object:
+    def counted(run: TrainingRun, epoch: int) -> object:
         trained.append(epoch)
         return train_epoch(run, epoch)
 
@@ -148,7 +148,7 @@ def test_ctrl_c_keeps_what_was_trained_and_the_same_call_goes_on(
         if line.startswith("epoch 1/2"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop._Run, "train_epoch", counted)
+    monkeypatch.setattr(TrainingRun, "train_epoch", counted)
     with pytest.raises(Interrupted, match="stopped in epoch 2 of 2") as stopped:
         again(workspace, tell=interrupt)
     assert "same command continues" in (stopped.value.hint or "")

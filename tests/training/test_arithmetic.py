@@ -14,6 +14,7 @@ from dexsearch.training import loop
 from dexsearch.training.arithmetic import Arithmetic, arithmetic_here
 from dexsearch.training.checkpoint import RunState, newest_valid_checkpoint
 from dexsearch.training.precision import Precision
+from dexsearch.training.training_run import TrainingRun
 
 CPU = torch.device("cpu")
 FLOAT32 = Precision("cpu", torch.float32)
@@ -56,7 +57,7 @@ def test_continued_in_the_same_way_it_is_told_once_and_in_another_way_both_are(
 def test_what_an_old_checkpoint_does_not_say_stays_unknown(
     joint_data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop._Run, "state", _without(loop._Run.state))
+    monkeypatch.setattr(TrainingRun, "state", _without(TrainingRun.state))
     assert train(joint_data, tmp_path, 1).trained_with == ()
     monkeypatch.undo()
     assert train(joint_data, tmp_path, 2).trained_with == ()

@@ -86,7 +86,7 @@ def kill_at(patch: pytest.MonkeyPatch, name: str, count: int) -> None:
 
     patch.setattr(ObjectStorage, name, watched(getattr(ObjectStorage, name)))
     if name == "put":
-        module = "dexsearch.training.checkpoint_store.write_durably"
+        module = "dexsearch.training.checkpoint_folder.write_durably"
         from dexsearch.durable import write_durably
 
         patch.setattr(module, watched(write_durably))

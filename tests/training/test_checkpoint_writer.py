@@ -126,8 +126,8 @@ def failing(number: int) -> Callable[..., object]:
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
 @pytest.mark.parametrize(
     "broken",
-    ["dexsearch.durable.os.fsync", "dexsearch.training.checkpoint_store.Path.rename",
-     "dexsearch.training.checkpoint_store.Path.read_text"],
+    ["dexsearch.durable.os.fsync", "dexsearch.training.checkpoint_folder.Path.rename",
+     "dexsearch.training.checkpoint_folder.Path.read_text"],
 )  # fmt: skip
 def test_a_folder_out_of_reach_is_told_like_any_storage_that_does_not_answer(
     tmp_path: Path, number: int, broken: str, monkeypatch: pytest.MonkeyPatch

@@ -207,7 +207,7 @@ def test_another_metric_definition_may_not_continue_a_run(
     joint_data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(small(), joint_data, 1, checkpoints=tmp_path)
-    monkeypatch.setattr("dexsearch.training.loop.METRIC_DEFINITION", 999)
+    monkeypatch.setattr("dexsearch.training.training_run.METRIC_DEFINITION", 999)
     with pytest.raises(ValueError, match="another metric definition"):
         train(small(), joint_data, epochs=2, device=CPU, checkpoints=tmp_path)
 

@@ -11,7 +11,7 @@ import torch
 
 from dexsearch.config.trial import trial_config
 from dexsearch.data.pairs import TrainingData
-from dexsearch.training import checkpoint_store
+from dexsearch.training import checkpoint_folder
 from dexsearch.training.checkpoint import newest_valid_checkpoint
 from dexsearch.training.checkpoint_store import SupersededError
 from dexsearch.training.loop import train
@@ -84,7 +84,7 @@ def test_an_attempt_that_was_cut_off_while_it_loaded_its_data_is_refused(
     ("scheme", "broken", "error"),
     [  # as pyarrow raises it, and as the system does
         ("file://", (ObjectStorage, "put"), OSError("AWS Error NETWORK_CONNECTION")),
-        ("", (checkpoint_store, "write_durably"), OSError(errno.EIO, "NETWORK_CONNECTION")),
+        ("", (checkpoint_folder, "write_durably"), OSError(errno.EIO, "NETWORK_CONNECTION")),
     ],
 )
 def test_storage_that_does_not_answer_costs_a_checkpoint_and_at_the_end_the_run(
