@@ -11,6 +11,7 @@ from dexsearch.search.trial import TrialStepper
 FUNCTION = "function"
 ASSIGNMENT = "assignment"
 REPORT = "report"
+NODE = "node"
 
 
 class TrialActor(tune.Trainable):
@@ -35,7 +36,8 @@ class TrialActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train until a report is due."""
         report = self._stepper.step()
-        return {REPORT: report, "done": report.last}
+        node = ray.get_runtime_context().get_node_id()
+        return {REPORT: report, NODE: node, "done": report.last}
 
     def cleanup(self) -> None:
         """Stop training."""

@@ -1,34 +1,33 @@
-"""The driver of a search as Ray Tune sees it: a searcher and a scheduler.
+"""Between the driver of a search and Ray Tune, whose calls come in through tune_hooks.py.
 
-Tune runs trials, places them and starts them again when their process is lost. What is tried and
-who is stopped is the driver's; Tune's own records are never read.
+Tune runs trials, places them and tells when their process is lost. What is tried and who is
+stopped is the driver's.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from dexsearch.search.actor import ASSIGNMENT, FUNCTION, REPORT
+from dexsearch.search.actor import ASSIGNMENT, FUNCTION
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.losses import told_loss
+from dexsearch.search.newcomers import Newcomers
+from dexsearch.search.placement import PlacedWhereFit
 from dexsearch.search.reaper import Reaper
 from dexsearch.search.retries import Setback
 from dexsearch.search.trial import Assignment, Report, TrialFunction
-from dexsearch.search.tune_actors import end_waiting_trials, forget_actor, processes
 from dexsearch.search.watchdog import Silence
 
-_HARMLESS = ("numeric", "data", "configuration")  # failures that leave a process as it was
 _LOOK_EVERY_S = 0.5
 
 
 class Bridge:
-    """What searcher and scheduler share: the driver, and a fault.
+    """What the hooks of Tune share: the driver, and a fault.
 
     Tune takes an exception of a scheduler for a failed trial. So the first one is kept here, the
     search is stopped, and `raise_fault` raises it once Tune has ended.
@@ -36,9 +35,10 @@ class Bridge:
 
     def __init__(
         self, driver: StudyDriver, function: TrialFunction,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, newcomers: Newcomers | None = None,
     ) -> None:  # fmt: skip
-        """`clock` is in seconds."""
+        """`clock` is in seconds; without `newcomers` trials go to any node."""
+        self._newcomers = newcomers
         self._driver = driver
         self._function = function
         self._clock = clock
@@ -62,9 +62,25 @@ class Bridge:
             return finished
         return {ASSIGNMENT: assignment, FUNCTION: self._function}
 
-    def on_report(self, report: Report) -> bool:
+    def on_report(self, report: Report, node_id: str | None = None) -> bool:
         """Pass a report on; return whether its trial must stop."""
-        return self._guarded(lambda: self._driver.on_report(report)) is not False
+        return self._guarded(lambda: self._reported(report, node_id)) is not False
+
+    def _reported(self, report: Report, node_id: str | None) -> bool:
+        """Blame the node where data cannot be opened, as long as there are others."""
+        failure, newcomers = report.failure, self._newcomers
+        if failure is not None and failure.kind == "data" and newcomers is not None:
+            reason = failure.reason.removeprefix("DataError: ")
+            if newcomers.refuse(node_id, reason):
+                report = replace(report, failure=replace(failure, kind="unfit", reason=reason))
+        return self._driver.on_report(report)
+
+    def place(self, trial: Trial) -> None:
+        """Have the process of a trial begin on a node that is fit for it."""
+        newcomers = self._newcomers
+        if newcomers is not None:
+            asked = trial.placement_group_factory.bundles  # type: ignore[attr-defined]
+            trial.update_resources(PlacedWhereFit(asked, lambda: newcomers.selector))
 
     def on_lost(self, trial: Trial) -> None:
         """Pass on that the process of a trial was lost."""
@@ -75,6 +91,11 @@ class Bridge:
     def is_stopping(self) -> bool:
         """Whether no further trial is to begin."""
         return self._fault is not None or self._driver.stop_requested
+
+    @property
+    def is_to_place_anew(self) -> bool:
+        """Whether what waits for room was placed before all nodes were there that have some."""
+        return self._newcomers is not None and self._newcomers.has_grown()
 
     def on_withdrawn(self, trials: Sequence[Trial]) -> None:
         """Pass on that trials were ended which had waited for room."""
@@ -91,6 +112,8 @@ class Bridge:
             return
         self._next_look = now + _LOOK_EVERY_S
         self._guarded(self._driver.tick)
+        if self._newcomers is not None:
+            self._guarded(self._newcomers.look)
         watchdog = self._driver.watchdog
         begun = {assignment_of(trial).number: (trial, p) for trial, p in processes().items()}
         for number in begun:
@@ -128,123 +151,6 @@ class Bridge:
             self._fault = self._fault or error
             self._driver.request_stop()
         return None
-
-
-class StudySearcher(Searcher):
-    """Hands the driver's assignments to Tune."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        super().__init__()
-        self._bridge = bridge
-
-    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401  (a dict, or Tune's FINISHED)
-        """Return the next assignment; called only when a slot is free."""
-        return self._bridge.suggest()
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Do nothing: reports go through the scheduler, losses through the callback."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the ledger has it."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing: the ledger has it."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Keep the driver out of Tune's files."""
-        return {}
-
-
-class StudyScheduler(FIFOScheduler):
-    """Passes reports to the driver and stops what it wants stopped."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._bridge = bridge
-        self._added: list[Trial] = []
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ANN401
-        """Return a trial that was added since the last turn of Tune's loop, and only then.
-
-        Tune gives the process of a trial that has ended to the trial that is named here, and ends
-        the process that is being started for it. Were the waiting trials named again and again,
-        most slots would stay empty for as long as trials are shorter than a start. Tune starts
-        what it was told of by itself.
-        """
-        self._bridge.look_at(partial(processes, tune_controller))
-        if self._bridge.is_stopping:
-            self._bridge.on_withdrawn(end_waiting_trials(tune_controller))
-        added, self._added = self._added, []
-        return next((trial for trial in added if trial.status == Trial.PENDING), None)
-
-    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
-        """Ask for as much of a GPU as the trial may take now: less was enough for earlier ones."""
-        self._added.append(trial)
-        asked = trial.placement_group_factory.required_resources  # type: ignore[attr-defined]
-        share = assignment_of(trial).gpu_share
-        if 0 < asked.get("GPU", 0.0) < share:
-            trial.update_resources({"cpu": asked.get("CPU", 0.0), "gpu": share})
-
-    def on_trial_result(
-        self,
-        tune_controller: object,
-        trial: Trial,
-        result: dict[str, Any],
-    ) -> str:
-        """Pass on a report."""
-        stop = self._bridge.on_report(result[REPORT])
-        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
-
-    def on_trial_complete(
-        self,
-        tune_controller: object,
-        trial: Trial,
-        result: dict[str, Any],
-    ) -> None:
-        """Pass on the last report, of which Tune does not tell `on_trial_result`."""
-        if REPORT not in result:
-            return
-        report: Report = result[REPORT]
-        self._bridge.on_report(report)
-        if report.failure is not None and report.failure.kind not in _HARMLESS:
-            forget_actor(tune_controller, trial)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Keep the driver out of Tune's files."""
-        return {}
-
-
-class SearchCallback(tune.Callback):
-    """Hears of what searcher and scheduler are not told."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
-
-    def setup(
-        self,
-        stop: tune.Stopper | None = None,
-        num_samples: int | None = None,
-        total_num_samples: int | None = None,
-        **info: Any,  # noqa: ANN401
-    ) -> None:
-        """Take back the signals that Tune has just taken."""
-        self._bridge.on_ready()
-
-    def on_trial_error(
-        self,
-        iteration: int,
-        trials: list[Trial],
-        trial: Trial,
-        **info: Any,  # noqa: ANN401
-    ) -> None:
-        """Pass on that the process of a trial was lost; Tune itself tries nothing again."""
-        self._bridge.on_lost(trial)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Keep the driver out of Tune's files."""
-        return {}
 
 
 def assignment_of(trial: Trial) -> Assignment:

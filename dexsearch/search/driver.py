@@ -21,7 +21,7 @@ from dexsearch.search.recovery import Recovery
 from dexsearch.search.retries import Setback
 from dexsearch.search.sharing import GpuSharing, RunningTrials
 from dexsearch.search.space import enqueued_params
-from dexsearch.search.storage import checkpoint_for_ledger, trial_location
+from dexsearch.search.storage import FinalCheckpoints, trial_location
 from dexsearch.search.trial import Assignment, Failure, Record, Report
 from dexsearch.search.watchdog import Watchdog
 
@@ -56,7 +56,7 @@ class StudyDriver:
         """To be called before this process is ended because Ray has."""
         self._per_gpu = record.per_gpu
         self._study = study
-        self._folder = record.folder
+        self.checkpoints = FinalCheckpoints(storage, space.epochs, record.folder, self.tell)
         disk = DiskWait(
             progress.message, longest_s=space.resources.disk_wait_s, shortage=shortage,
             is_stopped=lambda: self.stop_requested, clock=clock,
@@ -191,7 +191,7 @@ class StudyDriver:
         """Take back a trial that waited for room and whose process never began."""
         trial = self._live.get(waiting.number)
         if trial is not None and trial.attempt == waiting.attempt:
-            self._recovery.withdrawn(trial)
+            self._recovery.withdrawn(trial, is_over=self.stop_requested)
 
     def _take_up(self, record: TrialRecord) -> None:
         """Take up an unfinished trial of an earlier process; end it if only that was left."""
@@ -200,7 +200,9 @@ class StudyDriver:
         self._study.attach(trial.number)
         if self._ended_by_limit(trial):
             return
-        if record.last_epoch >= self.space.epochs or record.number == self._study.unjudged:
+        is_trained = record.last_epoch >= self.space.epochs
+        is_unsaved = is_trained and self.checkpoints.is_missing(trial.number)
+        if (is_trained or record.number == self._study.unjudged) and not is_unsaved:
             self._judge(trial, record.last_epoch)
         if record.number >= self.space.trials:
             self._live.pop(trial.number, None)
@@ -223,6 +225,8 @@ class StudyDriver:
     def _on_record(self, trial: LiveTrial, record: Record) -> None:
         epoch = int(record["epoch"])
         if epoch in trial.values:
+            if epoch >= self.space.epochs:  # it was put back, because it had not been saved
+                self._end(trial, "complete")
             return
         failure = unusable(record, self.space.objective)
         if failure is not None:
@@ -260,12 +264,10 @@ class StudyDriver:
     def _end(
         self, trial: LiveTrial, state: State, reason: str | None = None, kind: str | None = None
     ) -> None:
-        checkpoint = None
-        if state == "complete":
-            location = trial_location(self._storage, trial.number)
-            checkpoint = checkpoint_for_ledger(
-                location, self.space.epochs, self._folder, tell=self.tell
-            )
+        checkpoint = self.checkpoints.of(trial.number) if state == "complete" else None
+        if state == "complete" and checkpoint is None and self.checkpoints.is_promised:
+            self._recovery.unsaved(trial)
+            return
         self._journal.ended(trial, state, reason=reason, kind=kind, checkpoint=checkpoint)
         self._forget(trial)
 

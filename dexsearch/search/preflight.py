@@ -155,6 +155,23 @@ def inspect_nodes(
         EnvironmentFault: if this machine cannot use the storage.
     """
     begun = time.monotonic()
+    reports = asked_nodes(request, nodes, tell, is_stopped=is_stopped)
+    judged = judged_nodes(request, reports)
+    return Inspection(tuple(reports), tuple(judged), time.monotonic() - begun)
+
+
+def asked_nodes(
+    request: PreflightRequest,
+    nodes: Sequence[Node],
+    tell: Tell = lambda text: None,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> list[NodeReport]:
+    """Return what nodes answer, and leave nothing in the storage.
+
+    Raises:
+        EnvironmentFault: if this machine cannot use the storage.
+    """
     place, secret = None, ""
     if request.storage is not None:
         place, secret = _begun_probe(request.storage, request.answer_s)
@@ -163,12 +180,15 @@ def inspect_nodes(
             request.dataset, request.digest, place, secret,
             request.answer_within_s(len(nodes)), is_stopped,
         )  # fmt: skip
-        reports = ask_living_nodes(nodes, questions, tell)
+        return ask_living_nodes(nodes, questions, tell)
     finally:
         if place is not None:
             in_time(request.answer_s, preflight_node.end_probe, place)
-    judged = findings(reports, _own_answer(), storage=request.storage, ship_code=request.ship_code)
-    return Inspection(tuple(reports), tuple(judged), time.monotonic() - begun)
+
+
+def judged_nodes(request: PreflightRequest, reports: Sequence[NodeReport]) -> list[Finding]:
+    """Return what is wrong with nodes, beside what this process has."""
+    return findings(reports, _own_answer(), storage=request.storage, ship_code=request.ship_code)
 
 
 def _begun_probe(storage: str, longest_s: float) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dexsearch.location import shown
 from dexsearch.search.preflight_node import Answer
@@ -204,3 +205,14 @@ def dataset_note(reports: Sequence[NodeReport]) -> str | None:
         return None
     names = ", ".join(without[:3]) + (f" and {len(without) - 3} more" if without[3:] else "")
     return f"the dataset is not in its folder on {names}: its images are sent there"
+
+
+def dataset_refusal(report: NodeReport, dataset: Path) -> Finding | None:
+    """Return what keeps a node from trials whose images are not sent; None if it has them."""
+    if report.answer is None or report.sees_dataset:
+        return None
+    found = "is not there" if report.answer["dataset"] == "absent" else "is another one there"
+    return Finding(
+        report.name, "dataset", f"the dataset's folder {str(dataset)!r} {found}",
+        "copy it there under the same path; its images are too large to be sent to nodes",
+    )  # fmt: skip

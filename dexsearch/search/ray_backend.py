@@ -13,24 +13,22 @@ from ray import tune
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.search.actor import TrialActor
-from dexsearch.search.bridge import (
-    Bridge,
-    SearchCallback,
-    StudyScheduler,
-    StudySearcher,
-    assignment_of,
-)
+from dexsearch.search.bridge import Bridge, assignment_of
 from dexsearch.search.capacity import Capacity
+from dexsearch.search.data_source import FolderSource
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.head_watch import HeadWatch, Health, health_of_head
+from dexsearch.search.newcomers import Newcomers, asking
 from dexsearch.search.packing import gpus_per_trial, n_concurrent, n_slots
 from dexsearch.search.preflight import PreflightRequest, preflight
 from dexsearch.search.preflight_node import smallest_gpu_bytes
 from dexsearch.search.preflight_report import NodeReport
+from dexsearch.search.preflight_room import Node
 from dexsearch.search.ray_cluster import is_local_cluster_dead, ray_cluster
 from dexsearch.search.room_watch import RoomWatch, waiting_for_others
 from dexsearch.search.sharing import GpuSharing
 from dexsearch.search.trial import TrialFunction
+from dexsearch.search.tune_hooks import SearchCallback, StudyScheduler, StudySearcher
 
 _COUNT_PREEMPTIONS = "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE"
 
@@ -80,35 +78,60 @@ class RayBackend:
 
         Args:
             driver: of the search.
-            reports: of the nodes of a cluster, for the memory of their GPUs.
+            reports: of the nodes of a cluster that have passed the preflight: their GPUs' memory
+                counts, and other nodes are asked before they get a trial. Without any, all get.
         """
         shutil.rmtree(self.scratch, ignore_errors=True)
-        bridge = Bridge(driver, self.prepare(self.function))
+        function = self.prepare(self.function)
+        is_far = self.address is not None
+        driver.checkpoints.is_promised = is_far and getattr(function, "keeps_checkpoints", False)
+        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus = self._gpus_per_trial(total, driver.n_left, reports)
+        newcomers = self._newcomers(driver, function, reports, gpus)
+        bridge = Bridge(driver, function, newcomers=newcomers)
         os.environ[_COUNT_PREEMPTIONS] = "1"  # else Tune itself would begin such trials again
         try:
-            self._tuner(bridge, driver, reports).fit()
+            self._tuner(bridge, driver, total, gpus, newcomers).fit()
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
+            if newcomers is not None:
+                newcomers.close()
         bridge.raise_fault()
 
+    def _newcomers(
+        self, driver: StudyDriver, function: TrialFunction, reports: Sequence[NodeReport],
+        gpus: float,
+    ) -> Newcomers | None:  # fmt: skip
+        """Return what keeps trials off nodes that were not asked; None if none was."""
+        if self.preflight is None or not reports:
+            return None
+        # What is not a folder any more is sent to the nodes.
+        needs_dataset = isinstance(getattr(function, "source", None), FolderSource)
+
+        def has_room(node: Node) -> bool:
+            return node.has_room(self.resources.cpus, gpus)
+
+        return Newcomers(
+            [report.node_id for report in reports],
+            asking(self.preflight, needs_dataset=needs_dataset),
+            has_room=has_room,
+            tell=driver.tell,
+            patience_s=self.preflight.patience_s,
+        )
+
     def _tuner(
-        self, bridge: Bridge, driver: StudyDriver, reports: Sequence[NodeReport]
-    ) -> tune.Tuner:
-        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self, bridge: Bridge, driver: StudyDriver, total: dict[str, float], gpus: float,
+        newcomers: Newcomers | None,
+    ) -> tune.Tuner:  # fmt: skip
         n_trials = driver.n_left
-        gpus = self._gpus_per_trial(total, n_trials, reports)
         request = {"cpu": float(self.resources.cpus), "gpu": gpus}
         if 0 < gpus <= 1:
             driver.share_gpus(GpuSharing(int(total.get("GPU", 0)), int(1 / gpus + 1e-9)))
         slots = n_slots(total, request)
         is_local = self.address is None
         callbacks: list[tune.Callback] = [SearchCallback(bridge)]
-        if not is_local:  # others may use it, and nodes may join and leave
-            driver.running.room = Capacity(
-                living_resources, cpus=request["cpu"], gpus=gpus, tell=driver.tell
-            )
-            waiting = partial(waiting_for_others, cpus=request["cpu"], gpus=gpus)
-            callbacks.append(RoomWatch(driver.tell, waiting))
+        if not is_local:
+            callbacks.append(self._room_watch(driver, request, newcomers))
         return tune.Tuner(
             tune.with_resources(TrialActor, request),
             tune_config=tune.TuneConfig(
@@ -128,6 +151,24 @@ class RayBackend:
                 verbose=0,
             ),
         )
+
+    def _room_watch(
+        self, driver: StudyDriver, request: dict[str, float], newcomers: Newcomers | None
+    ) -> RoomWatch:
+        """Let room be counted anew again and again: others have a part, and nodes come and go."""
+        cpus, gpus = request["cpu"], request["gpu"]
+        driver.running.room = Capacity(
+            living_resources if newcomers is None else partial(living_resources, newcomers.is_fit),
+            cpus=cpus,
+            gpus=gpus,
+            tell=driver.tell,
+        )
+
+        def waiting() -> str | None:
+            line = waiting_for_others(cpus=cpus, gpus=gpus)
+            return line if line is None or newcomers is None else line + newcomers.note
+
+        return RoomWatch(driver.tell, waiting)
 
     def _gpus_per_trial(
         self, total: dict[str, float], n_trials: int, reports: Sequence[NodeReport]
@@ -173,9 +214,11 @@ def _head_watch(driver: StudyDriver, *, is_local: bool) -> HeadWatch:
     )
 
 
-def living_resources() -> list[dict[str, float]]:
-    """Return what each node that lives has for trials."""
-    return [node["Resources"] for node in _living_nodes()]
+def living_resources(
+    is_fit: Callable[[str], bool] = lambda node_id: True,
+) -> list[dict[str, float]]:
+    """Return what each node has for trials that lives and may take some."""
+    return [node["Resources"] for node in _living_nodes() if is_fit(node["NodeID"])]
 
 
 def _living_nodes() -> list[dict[str, Any]]:

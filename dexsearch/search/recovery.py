@@ -5,7 +5,7 @@ The classes of failures and how often each is tried again are in retries.py.
 
 from collections.abc import Callable
 
-from dexsearch.errors import DataError
+from dexsearch.errors import DataError, EnvironmentFault
 from dexsearch.search.disk_wait import DiskWait
 from dexsearch.search.early_failures import EarlyFailures
 from dexsearch.search.journal import Journal
@@ -94,6 +94,8 @@ class Recovery:
             case "disk" | "storage" as setback:
                 self._disk.failed(failure.reason, answers=setback == "disk")
                 self._again(trial, setback, failure.reason)
+            case "unfit":
+                self._again(trial, "unfit", failure.reason)
             case "exception":
                 self._again_or_fail(trial, "exception", failure)
             case "superseded":
@@ -115,10 +117,28 @@ class Recovery:
         """Note a report that tells of no failure; `is_last`: with it the trial is trained."""
         self._disk.heard(trial.number, is_last=is_last)
 
-    def withdrawn(self, trial: LiveTrial) -> None:
-        """Let a trial wait whose process never began."""
+    def unsaved(self, trial: LiveTrial) -> None:
+        """Put a trial back whose last checkpoint is not in the storage, to train that part again.
+
+        Raises:
+            EnvironmentFault: the second time.
+        """
+        reason = "its last checkpoint does not appear in the storage, as this machine sees it"
+        if trial.setbacks.is_unsaved:
+            raise EnvironmentFault(
+                f"trial {trial.number} was trained twice, and {reason}",
+                hint="let this machine and the nodes see the same --storage; the same command "
+                "then continues the search",
+            )
+        trial.setbacks.is_unsaved = True
+        self._again(trial, "unsaved", reason)
+
+    def withdrawn(self, trial: LiveTrial, *, is_over: bool) -> None:
+        """Let a trial wait whose process never began; it comes again unless all `is_over`."""
         self._stop_running(trial)
-        self._journal.withdrawn(trial.number)
+        if is_over:
+            self._journal.withdrawn(trial.number)
+        trial.was_put_back = trial.was_put_back or not is_over
         self.wait(trial)
 
     def settle(self) -> None:

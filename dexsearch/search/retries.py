@@ -10,7 +10,9 @@
     storage          put back until it answers, likewise
     numeric          never                                                failed
     configuration    never                                                failed
-    data             never: the search stops, the trial is to be continued
+    data             never: the search stops, the trial is to be continued; where only one of
+                     several nodes cannot use the data, put back: no trial goes there any more
+    checkpoint       put back once where the last one is not in the storage; then the search stops
     superseded       as lost, by whoever holds the study: an earlier attempt came too late
 
 Losses are counted since the trial's newest epoch, so a trial that gets on is never given up, and
@@ -34,7 +36,9 @@ MAX_EXCEPTIONS = 1
 
 _LONGEST_PAUSE_S = 30.0
 
-Setback = Literal["lost", "hung", "node", "start", "exception", "memory", "disk", "storage"]
+Setback = Literal[
+    "lost", "hung", "node", "start", "exception", "memory", "disk", "storage", "unfit", "unsaved"
+]
 """Why a trial begins again; in the ledger as the `kind` of `trial_continued`."""
 
 
@@ -46,6 +50,8 @@ class Setbacks:
     node_losses: int = 0
     starts: int = 0
     exceptions: int = 0
+    is_unsaved: bool = False
+    """Whether it was trained to its end, and its last checkpoint was not in the storage."""
 
     def forgive(self) -> None:
         """Begin to count anew: the trial has reported an epoch that it had not reached before."""
@@ -66,7 +72,7 @@ class Setbacks:
             case "exception":
                 self.exceptions += 1
                 return 0.0 if self.exceptions <= MAX_EXCEPTIONS else None
-            case "memory" | "disk" | "storage":
+            case "memory" | "disk" | "storage" | "unfit" | "unsaved":
                 return 0.0
 
 

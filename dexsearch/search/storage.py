@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from dexsearch.errors import ConfigurationError, EnvironmentFault
 from dexsearch.location import below, is_uri, shown
+from dexsearch.search.preflight_node import within
 from dexsearch.training.checkpoint_store import checkpoint_store
 
 if TYPE_CHECKING:
     from dexsearch.training.object_storage import ObjectStorage
 
+_SEEN_WITHIN_S = 5.0
 _ALLOWED = (
     "give a folder that every node sees, or s3://BUCKET/FOLDER (for a server of your own with "
     "?endpoint_override=HOST:PORT&scheme=http), gs://BUCKET/FOLDER, hdfs://HOST:PORT/FOLDER"
@@ -65,6 +67,43 @@ def checkpoint_for_ledger(
     if is_uri(location) or not Path(location).is_relative_to(folder):
         return location
     return str(Path(location).relative_to(folder))
+
+
+class FinalCheckpoints:
+    """Looks for the last checkpoint of each trial that was trained to its end."""
+
+    def __init__(
+        self, storage: str, epochs: int, folder: Path, tell: Callable[[str], None]
+    ) -> None:
+        """Prepare to look.
+
+        Args:
+            storage: folder or URI of the study's checkpoints.
+            epochs: after which a trial is complete.
+            folder: the study's own.
+            tell: is given a line for people if the storage cannot be looked at.
+        """
+        self.is_promised = False
+        """Whether trials save where this machine may see it; set by who runs them elsewhere."""
+        self._storage, self._epochs = storage, epochs
+        self._folder = folder
+        self._tell = tell
+
+    def of(self, number: int) -> str | None:
+        """Return how the ledger names that of a trial; None if it is not there.
+
+        One that is promised and missing is waited for: a shared folder may show it late.
+        """
+        longest_s = _SEEN_WITHIN_S if self.is_promised else 0.0
+        return within(longest_s, lambda: self._found(number))
+
+    def is_missing(self, number: int) -> bool:
+        """Tell whether a trial has none yet, as after a process that saved it elsewhere."""
+        return self._found(number) is None
+
+    def _found(self, number: int) -> str | None:
+        trial = trial_location(self._storage, number)
+        return checkpoint_for_ledger(trial, self._epochs, self._folder, tell=self._tell)
 
 
 def refuse_unusable_storage(storage: str, *, by_writing: bool) -> None:

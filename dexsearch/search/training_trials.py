@@ -17,6 +17,9 @@ from dexsearch.training.memory import training_memory_bytes
 class TrainingTrials:
     """Trains assigned configurations on one dataset, which it loads in the worker."""
 
+    keeps_checkpoints = True
+    """Whoever has trained a trial to its end has saved it."""
+
     def __init__(self, source: DataSource, *, cpus: int, measure_latency: bool = False) -> None:
         """With `measure_latency`, the record of epoch 1 has the generator's `latency_ms`."""
         self.source = source

@@ -32,6 +32,7 @@ FailureKind = Literal[
     "configuration",
     "infrastructure",
     "superseded",
+    "unfit",
 ]
 """What went wrong, which decides what is done about it: see retries.py."""
 

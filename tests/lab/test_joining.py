@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from clusters import LabCluster
+from laws import assert_whole
 from searches import NewSearch
 from table import Row
 
@@ -63,3 +64,36 @@ def test_versions_differ(
     finally:
         steady.leave(4)
     assert not any(event["event"] == "trial_started" for event in search.events)
+
+
+def test_node_joins_without_the_storage(
+    steady: LabCluster, new_search: NewSearch, row: Row
+) -> None:
+    search = new_search(steady, trials=8, epochs=150)
+    driver = search.start("--storage", str(steady.shared / "late"))
+    search.wait_for_epochs(20, driver)
+    steady.start(4, setup=f"mount -t tmpfs none {steady.shared} &&")
+    try:
+        steady.wait(4)
+        joined = time.time()
+
+        def is_told() -> bool:
+            assert not steady.trial_processes(4), driver.stderr[-2000:]
+            return "gets no trials" in driver.stderr
+
+        search.wait_for(is_told, driver)
+        row.recovery = f"refused {time.time() - joined:.1f} s after it had joined"
+        while driver.process.poll() is None:
+            assert not steady.trial_processes(4), driver.stderr[-2000:]
+            time.sleep(0.1)
+    finally:
+        steady.leave(4)
+    driver.ended_well()
+    (told,) = [line for line in driver.stderr.splitlines() if "gets no trials" in line]
+    assert steady.hosts.address(4) in told
+    whole = assert_whole(search.study, 8, states=("complete",))
+    places = [whole.record.checkpoint_location(trial) for trial in whole.record.trials]
+    assert all(place is not None and Path(place, "manifest.json").is_file() for place in places)
+    assert not list((steady.shared / "late").rglob(".preflight-*"))
+    row.lost_twice = whole.told
+    row.saw(f"{told}; the others went on: {whole.states}, each with its checkpoint")

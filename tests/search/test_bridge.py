@@ -22,12 +22,13 @@ from ray.tune.execution.tune_controller import TrialRunnerWrapper
 
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search.actor import ASSIGNMENT, REPORT
-from dexsearch.search.bridge import Bridge, StudyScheduler
+from dexsearch.search.bridge import Bridge
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.losses import told_loss
 from dexsearch.search.packing import n_concurrent
 from dexsearch.search.ray_cluster import scratch_folder
 from dexsearch.search.trial import Assignment, Failure, FailureKind, Record, Report
+from dexsearch.search.tune_hooks import StudyScheduler
 from dexsearch.search.watchdog import Watchdog
 
 HEAD = "Failure # {} (occurred at 2026-01-01_00-00-00)\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ import pytest
 from cluster_search import ClusterSearch
 from searching import SPACE, check_study
 
+import dexsearch
 from dexsearch.data.store import Dataset
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import StudyRecord, read_study
@@ -96,6 +98,40 @@ def test_a_node_that_joins_takes_trials_and_one_that_is_lost_costs_none(
     assert all("plasma" in place for found in places.values() for place in found)
     digests = values_by_node(record, "digest")
     assert set.union(*digests.values()) == {exposed_cohort.manifest.digest}
+
+
+def test_nodes_that_join_and_cannot_run_trials_are_told_once_and_get_none(
+    exposed_cohort: Dataset, tmp_path: Path
+) -> None:
+    """One has other sources of dexsearch; one passes what it is asked, and cannot open images."""
+    package = Path(dexsearch.__file__).parent
+    edited = tmp_path / "edited" / "dexsearch"
+    shutil.copytree(package, edited, ignore=shutil.ignore_patterns("__pycache__"))
+    (edited / "wording.py").write_text((package / "wording.py").read_text() + "\nNEWER = True\n")
+    folder, trials = tmp_path / "s", 7
+    answer = ClusterSearch(
+        space={**SPACE, "trials": trials, "epochs": 30, "pruner": {"kind": "none"}},
+        folder=str(folder), scenario="strangers_join", epoch_s=0.15,
+        nodes={
+            "first": {"num_cpus": 1}, "blind": {"num_cpus": 1}, "good": {"num_cpus": 1},
+            "edited": {"num_cpus": 1, "env_vars": {"PYTHONPATH": str(edited.parent)}},
+        },
+        begin=("first",), then=((3, "add", "edited"), (4, "add", "blind"), (36, "add", "good")),
+        dataset=str(exposed_cohort.path), digest=exposed_cohort.manifest.digest,
+    ).run()  # fmt: skip
+    assert answer["exit_code"] == 0, answer
+    told = answer["messages"]
+    assert [line.partition("; ")[2] for line in told if "has other sources" in line] == [
+        "install dexsearch 0.1.0 from the same sources there, or give --ship-code"
+    ], told
+    assert told.count(
+        "no trial goes to that node any more: on blind: the images cannot be opened"
+    ) == 1, told  # fmt: skip
+    record = check_study(folder, trials=trials, epochs=30)
+    assert {trial.state for trial in record.trials} == {"complete"}
+    assert set(values_by_node(record, "process")) == {"first", "good"}
+    assert record.setbacks == {"unfit": 1}
+    assert not list(folder.glob(".preflight-*"))
 
 
 def test_the_same_command_on_a_new_cluster_is_the_same_search(

@@ -235,7 +235,8 @@ def test_a_trial_is_a_class_without_a_thread() -> None:
 
 def test_tune_keeps_nothing_of_the_driver() -> None:
     """What Tune writes of searcher, scheduler and callback every few seconds is empty."""
-    from dexsearch.search.bridge import Bridge, SearchCallback, StudyScheduler, StudySearcher
+    from dexsearch.search.bridge import Bridge
+    from dexsearch.search.tune_hooks import SearchCallback, StudyScheduler, StudySearcher
 
     bridge = Bridge.__new__(Bridge)
     for kept in (StudySearcher(bridge), StudyScheduler(bridge), SearchCallback(bridge)):

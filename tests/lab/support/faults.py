@@ -142,5 +142,11 @@ FAULTS = (
         "nodes join and leave",
         "a fifth node joins in mid-search, then another one is killed",
     ),
+    Fault(
+        "node_joins_without_the_storage",
+        "node joins without the storage",
+        "a node joins in mid-search that has an empty tmpfs mounted over the storage",
+        "trials fail after their first epoch; exit status 0",
+    ),
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from invented_curves import rising
 
+from dexsearch.data.pairs import SubsetImages
+from dexsearch.errors import DataError
 from dexsearch.search.backend import Backend
 from dexsearch.search.continuation import StudyRequest
 from dexsearch.search.data_source import DataSource, FolderSource
@@ -71,6 +73,25 @@ def told_places(request: StudyRequest, folder: Path, site: Site) -> Backend:
     )  # fmt: skip
 
 
+class UnreadableOn:
+    """Images that cannot be opened on one node."""
+
+    def __init__(self, node: str, source: DataSource) -> None:
+        self._node, self._source = node, source
+
+    def open(self) -> SubsetImages:
+        if os.environ["DEXSEARCH_TEST_NODE"] == self._node:
+            raise DataError(f"on {self._node}: the images cannot be opened")
+        return self._source.open()
+
+
+def strangers_join(request: StudyRequest, folder: Path, site: Site) -> Backend:
+    """Nodes are asked as for real training; on that called `blind` images cannot be opened."""
+    backend: Any = training_backend(request, folder, site)
+    source = UnreadableOn("blind", FolderSource(request.dataset, request.dataset_digest))
+    return replace(backend, function=ToldPlaces(source), prepare=lambda function: function)  # type: ignore[no-any-return]
+
+
 def training(request: StudyRequest, folder: Path, site: Site) -> Backend:
     """Real training."""
     return training_backend(request, folder, site)
@@ -83,5 +104,6 @@ def training_far_away(request: StudyRequest, folder: Path, site: Site) -> Backen
 
 
 BACKENDS: dict[str, Callable[[StudyRequest, Path, Site], Backend]] = {
-    function.__name__: function for function in (told_places, training, training_far_away)
+    function.__name__: function
+    for function in (told_places, strangers_join, training, training_far_away)
 }

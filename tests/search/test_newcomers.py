@@ -1,0 +1,183 @@
+"""Which nodes get trials while others join in mid-search; no Ray starts."""
+
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from dexsearch.errors import EnvironmentFault
+from dexsearch.search.newcomers import ASK_AGAIN_S, Newcomers, Verdict
+from dexsearch.search.placement import PlacedWhereFit
+from dexsearch.search.preflight_room import Node
+
+BAD = "has other sources; install the same there"
+
+
+def node(name: str, *, cpus: float = 4.0) -> Node:
+    return Node(f"id-{name}", f"10.0.0.{len(name)}", name, cpus, 0.0)
+
+
+@dataclass
+class Cluster:
+    """Nodes that join, what is wrong with each, and a clock; asked as in a search."""
+
+    nodes: list[Node] = field(default_factory=lambda: [node("first")])
+    wrong: dict[str, str] = field(default_factory=dict)
+    silent: bool = False
+    told: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    now: float = 0.0
+
+    def ask(self, nodes: Sequence[Node], is_stopped: Callable[[], bool]) -> list[Verdict]:
+        self.asked += [node.hostname for node in nodes]
+        if self.silent:
+            raise ConnectionError("the storage does not answer")
+        return [
+            Verdict(node.node_id, (self.wrong[node.hostname],))
+            if node.hostname in self.wrong
+            else Verdict(node.node_id)
+            for node in nodes
+        ]
+
+    def watched(self) -> Newcomers:
+        return Newcomers(
+            ["id-first"], self.ask, has_room=lambda node: node.cpus >= 2, tell=self.told.append,
+            patience_s=20.0, living=lambda: list(self.nodes), clock=lambda: self.now,
+        )  # fmt: skip
+
+    def looked(self, newcomers: Newcomers, *, after_s: float = 1.0) -> None:
+        """Look, wait until whoever is asked has answered, and look again."""
+        self.now += after_s
+        newcomers.look()
+        deadline = time.monotonic() + 10
+        while newcomers._asking is not None and newcomers._asking.is_alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        self.now += 1.0
+        newcomers.look()
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def test_a_node_that_joins_gets_trials_once_it_has_passed_and_not_before(cluster: Cluster) -> None:
+    newcomers = cluster.watched()
+    cluster.nodes.append(node("second"))
+    assert not newcomers.is_fit("id-second")
+    cluster.looked(newcomers)
+    assert newcomers.is_fit("id-second")
+    assert [newcomers.has_grown(), newcomers.has_grown()] == [True, False]
+    assert newcomers.selector == {"ray.io/node-id": "in(id-first,id-second)"}
+    assert (cluster.asked, cluster.told) == (["second"], [])
+
+
+def test_a_node_that_does_not_pass_is_told_once_and_asked_again_until_it_is_put_right(
+    cluster: Cluster,
+) -> None:
+    newcomers = cluster.watched()
+    cluster.nodes.append(node("second"))
+    cluster.wrong["second"] = BAD
+    cluster.looked(newcomers)
+    cluster.looked(newcomers, after_s=ASK_AGAIN_S)
+    assert cluster.asked == ["second", "second"]
+    assert cluster.told == [
+        f"10.0.0.6 (second) has joined and gets no trials of this search: {BAD}"
+    ]
+    assert newcomers.selector == {"ray.io/node-id": "in(id-first)"}
+    assert newcomers.note == "; 1 node of it cannot run trials of this search"
+    cluster.wrong.clear()
+    cluster.looked(newcomers)
+    assert not newcomers.is_fit("id-second"), "asked again at once"
+    cluster.looked(newcomers, after_s=ASK_AGAIN_S)
+    assert newcomers.is_fit("id-second")
+    assert cluster.told[1:] == ["10.0.0.6 (second) has been put right and gets trials"]
+    assert newcomers.note == ""
+
+
+def test_nobody_is_asked_who_has_no_room_for_a_trial(cluster: Cluster) -> None:
+    newcomers = cluster.watched()
+    cluster.nodes.append(node("small", cpus=1.0))
+    cluster.looked(newcomers)
+    assert cluster.asked == []
+
+
+def test_while_the_storage_is_silent_nobody_is_judged(cluster: Cluster) -> None:
+    newcomers = cluster.watched()
+    cluster.nodes.append(node("second"))
+    cluster.silent = True
+    cluster.looked(newcomers)
+    assert not newcomers.is_fit("id-second")
+    cluster.silent = False
+    cluster.looked(newcomers, after_s=ASK_AGAIN_S)
+    assert newcomers.is_fit("id-second")
+    assert cluster.told == []
+
+
+def test_where_only_refused_nodes_are_left_the_search_waits_and_then_names_them(
+    cluster: Cluster,
+) -> None:
+    newcomers = cluster.watched()
+    cluster.nodes[:] = [node("second")]
+    cluster.wrong["second"] = BAD
+    cluster.looked(newcomers)
+    assert newcomers.selector == {"ray.io/node-id": "in(none-yet)"}
+    assert cluster.told[1:] == [
+        "no node is left that can run trials of this search: waiting 20 s for one to join, or to "
+        "be put right"
+    ]
+    with pytest.raises(EnvironmentFault, match=r"10\.0\.0\.6 \(second\): has other sources"):
+        cluster.looked(newcomers, after_s=20.0)
+
+
+def test_a_search_without_any_node_waits_for_one_to_join(cluster: Cluster) -> None:
+    newcomers = cluster.watched()
+    cluster.nodes.clear()
+    cluster.looked(newcomers, after_s=1000.0)
+    cluster.nodes.append(node("second"))
+    cluster.looked(newcomers)
+    assert newcomers.is_fit("id-second")
+
+
+def test_a_node_where_a_trial_finds_no_data_is_told_once_and_not_asked_again(
+    cluster: Cluster,
+) -> None:
+    newcomers = cluster.watched()
+    cluster.nodes.append(node("second"))
+    cluster.looked(newcomers)
+    assert [newcomers.refuse("id-second", "no data"), newcomers.refuse("id-second", "no")] == [
+        True, True,
+    ]  # fmt: skip
+    cluster.looked(newcomers, after_s=10 * ASK_AGAIN_S)
+    assert not newcomers.is_fit("id-second")
+    assert cluster.told == ["no trial goes to that node any more: no data"]
+    assert cluster.asked == ["second"]
+
+
+def test_data_that_no_other_node_could_open_either_is_no_fault_of_a_node(cluster: Cluster) -> None:
+    newcomers = cluster.watched()
+    assert not newcomers.refuse("id-first", "no data")
+    assert not newcomers.refuse(None, "no data")
+    assert newcomers.is_fit("id-first")
+    assert cluster.told == []
+
+
+def test_a_node_that_has_left_is_fit_no_more(cluster: Cluster) -> None:
+    newcomers = cluster.watched()
+    cluster.nodes[:] = [node("second")]
+    cluster.looked(newcomers)
+    assert newcomers.selector == {"ray.io/node-id": "in(id-second)"}
+
+
+def test_requests_are_equal_wherever_they_may_be_placed_and_carry_nothing_along() -> None:
+    """Tune gives the process of a trial to the next one whose request is equal."""
+    first = PlacedWhereFit([{"CPU": 1.0}], lambda: {"ray.io/node-id": "in(a)"})
+    second = PlacedWhereFit([{"CPU": 1.0}], lambda: {"ray.io/node-id": "in(b)"})
+    larger = PlacedWhereFit([{"CPU": 2.0}], lambda: {"ray.io/node-id": "in(a)"})
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != larger
+    assert pickle.loads(pickle.dumps(first)) == first  # its function could not be pickled
