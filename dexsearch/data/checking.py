@@ -11,7 +11,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dexsearch.data.image_info import ImageInfo
-from dexsearch.data.manifest import MANIFEST_NAME, Manifest, read_manifest
+from dexsearch.data.manifest import MANIFEST_NAME, Manifest
+from dexsearch.data.manifest_reading import read_manifest
 from dexsearch.data.partial import WRITING
 from dexsearch.data.splits import SUBSETS, Subset
 

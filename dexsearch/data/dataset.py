@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dexsearch.data.manifest import EDGES, MANIFEST_NAME, Manifest, read_manifest
+from dexsearch.data.manifest import EDGES, MANIFEST_NAME, Manifest
+from dexsearch.data.manifest_reading import read_manifest
 from dexsearch.data.splits import Subset
 from dexsearch.durable import file_sha256
 from dexsearch.errors import DataError

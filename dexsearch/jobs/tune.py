@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from dexsearch.errors import EnvironmentFault
 from dexsearch.jobs.endings import (
     continuing,
-    counted,
     interruption,
     out_of_time,
     refuse_failures,
@@ -17,15 +16,13 @@ from dexsearch.jobs.endings import (
 )
 from dexsearch.jobs.plan import SearchPlan
 from dexsearch.jobs.replicates import Search, run_replicates
-from dexsearch.jobs.replication import Replication
-from dexsearch.jobs.status import summarise
 from dexsearch.jobs.sync import sync_command
+from dexsearch.jobs.tune_result import TuneResult, result_of
 from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.address import shown, why_silent
-from dexsearch.search.audit import Audit, audit
+from dexsearch.search.audit import audit
 from dexsearch.search.joining import joinable_cluster
 from dexsearch.search.signals import told_interruptions
-from dexsearch.wording import workspace_flag
 
 if TYPE_CHECKING:
     from dexsearch.data.store import Dataset
@@ -34,48 +31,6 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-
-
-@dataclass(frozen=True, slots=True)
-class TuneResult:
-    """How a search ended and what it registered."""
-
-    study: str
-    trials: dict[str, int]
-    best_trial: int | None
-    best_value: float | None
-    objective: str
-    audit: Audit
-    registered: tuple[str, ...]
-    pictures: str | None
-    stopped: str | None
-    """Why the search stopped before its last trial; None if it did not."""
-    next: tuple[str, ...]
-    replicates: Replication | None = None
-    """What training the best again with new seeds has shown; None where nobody asked."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `--format json` prints."""
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        again = self.replicates.as_json() if self.replicates else None
-        audit_told = {"audit": self.audit.as_json(), "audit_text": str(self.audit)}
-        return {**told, **audit_told, "replicates": again}
-
-    def __str__(self) -> str:
-        """Return the text for people."""
-        lines = [f"study {self.study}: {counted(self.trials)}"]
-        if self.best_value is not None:
-            lines.append(f"best: trial {self.best_trial}, {self.objective} {self.best_value:.4f}")
-        lines.append(str(self.audit))
-        lines.append(f"registered: {', '.join(self.registered) or 'nothing'}")
-        if self.pictures:
-            lines.append(f"pictures: {self.pictures}")
-        if self.replicates:
-            lines.append(str(self.replicates))
-        if self.stopped:
-            lines.append(self.stopped)
-        lines += [f"next: {command}" for command in self.next]
-        return "\n".join(lines)
 
 
 def run_search(
@@ -134,7 +89,7 @@ def _run_search(
         raise interruption(plan, outcome)
     stopped = out_of_time(plan, outcome, wanted=plan.space.trials)
     refuse_failures(outcome.record, stopped)
-    result = _result(plan, outcome.record, registered, stopped)
+    result = result_of(plan, outcome.record, registered, stopped)
     if plan.replicates == 0:
         return result
     if stopped:
@@ -230,30 +185,3 @@ def _bring_mlflow_up(plan: SearchPlan, tell: Tell, *, in_haste: bool) -> None:
     except EnvironmentFault as error:  # the ledgers hold everything, so nothing is lost
         tell(f"MLflow was not brought up to date: {error}")
         tell(f"next: {sync_command(plan.workspace, plan.tracking_uri)}")
-
-
-def _result(
-    plan: SearchPlan,
-    record: StudyRecord,
-    registered: "tuple[Registration, ...]",
-    stopped: str | None,
-) -> TuneResult:
-    from dexsearch.jobs.register import promotions
-
-    status = summarise(record)
-    pictures = plan.workspace / registered[0].package / "pictures" if registered else None
-    return TuneResult(
-        study=plan.study,
-        trials=dict(status.trials),
-        best_trial=status.best_trial,
-        best_value=status.best_value,
-        objective=record.objective,
-        audit=status.audit,
-        registered=tuple(f"{version.name}/{version.version}" for version in registered),
-        pictures=str(pictures) if pictures else None,
-        stopped=stopped,
-        next=(
-            f"dexsearch {'best' if registered else 'status'}{workspace_flag(plan.workspace)}",
-            *promotions(plan.workspace, registered),
-        ),
-    )

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from dexsearch.data.manifest import FORMAT, as_json_values, dataset_digest, read_manifest
+from dexsearch.data.manifest import FORMAT, as_json_values, dataset_digest
+from dexsearch.data.manifest_reading import read_manifest
 from dexsearch.data.store import Dataset, ImageInfo, Tumour
 from dexsearch.errors import DataError
 

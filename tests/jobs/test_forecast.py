@@ -11,7 +11,8 @@ import torch
 from dexsearch.config.trial import TrialConfig
 from dexsearch.data.pairs import TrainingData
 from dexsearch.errors import ConfigurationError
-from dexsearch.jobs.forecast import Forecast, _at_once, epochs_left, forecast
+from dexsearch.jobs.forecast import _at_once, epochs_left, forecast
+from dexsearch.jobs.forecast_result import Forecast
 from dexsearch.jobs.plan import SearchPlan, plan_search
 from dexsearch.jobs.planned_data import image_counts
 from dexsearch.jobs.probe import ImageCounts, seconds_per_epoch

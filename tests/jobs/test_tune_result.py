@@ -9,7 +9,8 @@ import pytest
 from dexsearch.config.yaml_file import parse_space
 from dexsearch.errors import SearchFailed
 from dexsearch.jobs.plan import SearchPlan
-from dexsearch.jobs.tune import TuneResult, run_search
+from dexsearch.jobs.tune import run_search
+from dexsearch.jobs.tune_result import TuneResult
 from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.record import read_registry
 from dexsearch.search.study import StudyOutcome

@@ -14,7 +14,8 @@ from dexsearch.cli.output import print_result
 from dexsearch.data.splits import split_subjects
 from dexsearch.data.store import Dataset, Sample, write_dataset
 from dexsearch.errors import ConfigurationError, DataError
-from dexsearch.jobs.weights import WeightSearch, find_weights
+from dexsearch.jobs.weights import find_weights
+from dexsearch.jobs.weights_result import WeightSearch
 from dexsearch.physics import detector as exposing
 from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
