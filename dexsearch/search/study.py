@@ -9,27 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
 
 from dexsearch.config.space import SearchSpace
-from dexsearch.errors import EnvironmentFault
-from dexsearch.ledger.log import Event, EventLog
-from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
+from dexsearch.ledger.study import StudyRecord, read_study
 from dexsearch.location import is_uri
-from dexsearch.search.algorithms import sampler_note
 from dexsearch.search.backend import Backend
-from dexsearch.search.continuation import StudyRequest, refuse_changed
+from dexsearch.search.continuation import StudyRequest
 from dexsearch.search.disk_guard import DiskGuard
 from dexsearch.search.displays import progress_for
 from dexsearch.search.driver import StudyDriver
-from dexsearch.search.lease import Lease, study_lease
+from dexsearch.search.lease import Lease
 from dexsearch.search.machine import this_machine
 from dexsearch.search.progress import Progress
 from dexsearch.search.signals import StopOnSignals
 from dexsearch.search.site import HERE, Site
 from dexsearch.search.storage import study_location
-from dexsearch.search.study_database import DATABASE_NAME, open_study
+from dexsearch.search.study_opening import OpenStudy, opened_study
 from dexsearch.search.training_backend import training_backend
 from dexsearch.training.metrics import METRIC_DEFINITION
 
@@ -97,39 +92,19 @@ def run_study(
         machine=this_machine() if site.address is None else None,
     )  # fmt: skip
     display = progress or progress_for()
-    with (
-        _closing(display),
-        study_lease(folder, takeover=site.takeover, tell=display.message) as lease,
-        EventLog(folder / LEDGER_NAME, check=lease.check, outlived=lease.void_locks) as log,
-    ):
-        lease.settle()
-        events = _opened_events(log, request, folder, token=lease.token_after_takeover)
-        record = study_from_events(events, folder)
-        display.opened(record, trials=space.trials, epochs=space.epochs)
-        if (note := sampler_note(space)) is not None:
-            display.message(note)
-        with _told_unwritable(folder / DATABASE_NAME):
-            study_asked, database = open_study(folder, record, events, space, display.message)
-
-        def follow() -> None:
-            lease.check()
-            database.follow()
-
-        guard = _disk_guard(folder, checkpoints, site)
-        driver = StudyDriver(
-            space, record, log, study_asked, storage=checkpoints, progress=display,
+    with _closing(display), opened_study(request, folder, site, display) as opened:
+        driver = _driver(
+            opened, space, display, storage=checkpoints,
+            guard=_disk_guard(folder, checkpoints, site),
             is_time_over=lambda: deadline is not None and clock() >= deadline,
-            follow=follow, token=lease.token, check_lease=lease.check,
-            shortage=lambda: guard.shortage(at_once=max(1, len(driver.running))),
         )  # fmt: skip
-        driver.farewell = _farewell(display, lease)
         signals = StopOnSignals(driver.request_stop, is_idle=lambda: not driver.running)
         interrupted = False
         if driver.n_left:
             runner = backend or training_backend(request, folder, site)
             interrupted = _was_interrupted(runner, driver, signals)
-        lease.check()
-        database.bring_up_to_date()
+        opened.lease.check()
+        opened.database.bring_up_to_date()
     code = signals.exit_code or (130 if interrupted else None)
     return StudyOutcome(
         read_study(folder),
@@ -137,6 +112,27 @@ def run_study(
         at_once=signals.at_once,
         out_of_time=driver.out_of_time,
     )
+
+
+def _driver(
+    opened: OpenStudy,
+    space: SearchSpace,
+    display: Progress,
+    *,
+    storage: str,
+    guard: DiskGuard,
+    is_time_over: Callable[[], bool],
+) -> StudyDriver:
+    """Return what takes up the search where its ledger ends."""
+    lease = opened.lease
+    driver = StudyDriver(
+        space, opened.record, opened.log, opened.proposals, storage=storage, progress=display,
+        is_time_over=is_time_over, follow=opened.follow, token=lease.token,
+        check_lease=lease.check,
+        shortage=lambda: guard.shortage(at_once=max(1, len(driver.running))),
+    )  # fmt: skip
+    driver.farewell = _farewell(display, lease)
+    return driver
 
 
 def _was_interrupted(backend: Backend, driver: StudyDriver, signals: StopOnSignals) -> bool:
@@ -166,39 +162,6 @@ def _disk_guard(folder: Path, checkpoints: str, site: Site) -> DiskGuard:
         [folder] if site.address else [folder, Path(tempfile.gettempdir())],
         None if is_uri(checkpoints) else Path(checkpoints),
     )
-
-
-def _opened_events(
-    log: EventLog, request: StudyRequest, folder: Path, *, token: int | None
-) -> list[Event]:
-    """Return the ledger's events, after writing what is asked for where that is new.
-
-    Or where the study was taken over, with the fencing token: events after it are the taker's.
-    """
-    events = list(log.events_at_opening)
-    asked = request.as_event() | ({} if token is None else {"token": token})
-    if any(event["event"] == "study" for event in events):
-        record = study_from_events(events, folder)
-        refuse_changed(record, request)
-        known = {"space": record.space, "dataset": record.dataset}
-        is_over = len(record.trials) >= request.space.trials and not record.in_state("running")
-        is_known = is_over or request.machine is None or request.machine in record.machines
-        if token is None and is_known and known == {key: asked[key] for key in known}:
-            return events
-    return [*events, log.append(asked)]
-
-
-@contextmanager
-def _told_unwritable(path: Path) -> Iterator[None]:
-    """Turn what a database or a disk raises into the fault that it is."""
-    try:
-        yield
-    except (OSError, SQLAlchemyError, StorageInternalError) as error:
-        cause = error.__cause__ or error
-        raise EnvironmentFault(
-            f"cannot write {path}: {cause}",
-            hint="free some disk space; the same command then continues",
-        ) from error
 
 
 @contextmanager

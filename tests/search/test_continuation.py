@@ -11,7 +11,7 @@ from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study, study_from_events
 from dexsearch.search.continuation import StudyRequest, refuse_changed
 from dexsearch.search.machine import this_machine
-from dexsearch.search.study import _opened_events
+from dexsearch.search.study_opening import _opened_events
 
 
 def request_with(digest: str = "a" * 64, metric: int = 1, **changes: object) -> StudyRequest:
