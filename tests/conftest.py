@@ -1,8 +1,13 @@
 """What every room's tests share."""
 
+import faulthandler
 import os
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +19,52 @@ if TYPE_CHECKING:
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
+
+HANGS_AFTER_S = 600
+"""For the setup, the call or the teardown of a slow test; the longest takes 90 s."""
+
+
+@contextmanager
+def failing_where_it_hangs(item: pytest.Item) -> Iterator[None]:
+    """Fail one phase of a slow test that does not end, so that the others still run.
+
+    An alarm in this process and no kill of it: fixtures are torn down, so no server or cluster of
+    the test stays behind, and no worker of pytest-xdist has to be replaced.
+    """
+    marks = {mark.name for mark in item.iter_markers()}
+    if "lab" in marks or not marks & {"slow", "cluster"}:
+        yield
+        return
+
+    def fail(number: int, frame: FrameType | None) -> None:
+        faulthandler.dump_traceback(sys.__stderr__)
+        pytest.fail(f"{item.nodeid} hangs: this phase has not ended after {HANGS_AFTER_S} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(HANGS_AFTER_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    with failing_where_it_hangs(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with failing_where_it_hangs(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    with failing_where_it_hangs(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

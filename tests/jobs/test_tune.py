@@ -16,7 +16,11 @@ import pytest
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import StudyRecord, read_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("tune"),  # its searches are made once, on one worker
+]
 
 SPACE = """\
 task: joint
