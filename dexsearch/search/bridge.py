@@ -67,13 +67,23 @@ class Bridge:
         return self._guarded(lambda: self._reported(report, node_id)) is not False
 
     def _reported(self, report: Report, node_id: str | None) -> bool:
-        """Blame the node where data cannot be opened, as long as there are others."""
+        """Blame the node where data cannot be opened, or that saves where nobody sees it."""
         failure, newcomers = report.failure, self._newcomers
         if failure is not None and failure.kind == "data" and newcomers is not None:
             reason = failure.reason.removeprefix("DataError: ")
             if newcomers.refuse(node_id, reason):
                 report = replace(report, failure=replace(failure, kind="unfit", reason=reason))
-        return self._driver.on_report(report)
+        if newcomers is None:
+            return self._driver.on_report(report)
+        n_missed = self._driver.checkpoints.n_missed
+        must_stop = self._driver.on_report(report)
+        if self._driver.checkpoints.n_missed > n_missed:
+            newcomers.suspect(node_id)
+        return must_stop
+
+    def is_fit(self, node_id: str | None) -> bool:
+        """Tell whether a process on a node may take another trial."""
+        return self._newcomers is None or node_id is None or self._newcomers.is_fit(node_id)
 
     def place(self, trial: Trial) -> None:
         """Have the process of a trial begin on a node that is fit for it."""

@@ -131,6 +131,12 @@ class Newcomers:
             self._tell(f"no trial goes to that node any more: {why}")
         return True
 
+    def suspect(self, node_id: str | None) -> None:
+        """Keep trials off a node until it has passed once more."""
+        if node_id in self._fit:
+            self._fit.discard(node_id)
+            self._not_before.pop(node_id, None)
+
     def close(self) -> None:
         """Ask nobody any more; what is being asked leaves nothing in the storage."""
         self._closed.set()
@@ -155,7 +161,7 @@ class Newcomers:
         if verdict.refusals:
             told = "; ".join(verdict.refusals)
             if self._refused.get(node.node_id) != told:
-                self._tell(f"{name} has joined and gets no trials of this search: {told}")
+                self._tell(f"{name} gets no trials of this search: {told}")
             self._refused[node.node_id] = told
             return
         self._fit.add(node.node_id)

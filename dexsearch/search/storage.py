@@ -85,6 +85,8 @@ class FinalCheckpoints:
         """
         self.is_promised = False
         """Whether trials save where this machine may see it; set by who runs them elsewhere."""
+        self.n_missed = 0
+        """How often one was promised and not there."""
         self._storage, self._epochs = storage, epochs
         self._folder = folder
         self._tell = tell
@@ -95,7 +97,9 @@ class FinalCheckpoints:
         One that is promised and missing is waited for: a shared folder may show it late.
         """
         longest_s = _SEEN_WITHIN_S if self.is_promised else 0.0
-        return within(longest_s, lambda: self._found(number))
+        found = within(longest_s, lambda: self._found(number))
+        self.n_missed += self.is_promised and found is None
+        return found
 
     def is_missing(self, number: int) -> bool:
         """Tell whether a trial has none yet, as after a process that saved it elsewhere."""

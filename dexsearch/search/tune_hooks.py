@@ -98,8 +98,10 @@ class StudyScheduler(FIFOScheduler):
         if REPORT not in result:
             return
         report: Report = result[REPORT]
-        self._bridge.on_report(report, result.get(NODE))
-        if report.failure is not None and report.failure.kind not in _HARMLESS:
+        node_id = result.get(NODE)
+        self._bridge.on_report(report, node_id)
+        is_spoilt = report.failure is not None and report.failure.kind not in _HARMLESS
+        if is_spoilt or not self._bridge.is_fit(node_id):
             forget_actor(tune_controller, trial)
 
     def __getstate__(self) -> dict[str, Any]:

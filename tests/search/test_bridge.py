@@ -21,7 +21,7 @@ from ray.exceptions import (
 from ray.tune.execution.tune_controller import TrialRunnerWrapper
 
 from dexsearch.errors import EnvironmentFault
-from dexsearch.search.actor import ASSIGNMENT, REPORT
+from dexsearch.search.actor import ASSIGNMENT, NODE, REPORT
 from dexsearch.search.bridge import Bridge
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.losses import told_loss
@@ -106,6 +106,53 @@ def test_an_actor_that_raised_is_not_used_again(kind: FailureKind, kept: bool) -
     result = {REPORT: Report(0, failure=Failure(kind, "why"), last=True)}
     scheduler.on_trial_complete(controller, cast("Any", "trial"), result)
     assert bool(controller._started_actors) == kept
+
+
+class TwoNodes:
+    """What a bridge asks of `Newcomers`: nodes `a` and `b`, of which one may be blamed."""
+
+    def __init__(self) -> None:
+        self.fit = {"a", "b"}
+
+    def is_fit(self, node_id: str) -> bool:
+        return node_id in self.fit
+
+    def refuse(self, node_id: str, why: str) -> bool:
+        others = bool(self.fit - {node_id})
+        if others:
+            self.fit.discard(node_id)
+        return others
+
+    def suspect(self, node_id: str) -> None:
+        self.fit.discard(node_id)
+
+
+def test_data_that_only_one_node_cannot_open_is_the_fault_of_the_node() -> None:
+    reported: list[Report] = []
+    driver = SimpleNamespace(
+        on_report=reported.append, checkpoints=SimpleNamespace(n_missed=0), told=[]
+    )
+    bridge = Bridge(cast("Any", driver), no_trials, newcomers=cast("Any", TwoNodes()))
+    for node_id in "ab":
+        bridge.on_report(Report(0, failure=Failure("data", "DataError: on x: gone")), node_id)
+    failures = [report.failure for report in reported]
+    assert failures == [Failure("unfit", "on x: gone"), Failure("data", "DataError: on x: gone")]
+
+
+def test_a_node_that_saves_where_nobody_sees_it_keeps_no_process() -> None:
+    checkpoints = SimpleNamespace(n_missed=0)
+
+    def on_report(report: Report) -> bool:
+        checkpoints.n_missed += report.last and report.number == 1
+        return True
+
+    driver = SimpleNamespace(on_report=on_report, checkpoints=checkpoints)
+    bridge = Bridge(cast("Any", driver), no_trials, newcomers=cast("Any", TwoNodes()))
+    controller = SimpleNamespace(_started_actors={"a", "b"}, _trial_to_actor={"0": "a", "1": "b"})
+    for number, node_id in enumerate("ab"):
+        result = {REPORT: Report(number, last=True), NODE: node_id}
+        StudyScheduler(bridge).on_trial_complete(controller, cast("Any", str(number)), result)
+    assert controller._started_actors == {"a"}
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,7 @@ def test_a_node_that_does_not_pass_is_told_once_and_asked_again_until_it_is_put_
     cluster.looked(newcomers)
     cluster.looked(newcomers, after_s=ASK_AGAIN_S)
     assert cluster.asked == ["second", "second"]
-    assert cluster.told == [
-        f"10.0.0.6 (second) has joined and gets no trials of this search: {BAD}"
-    ]
+    assert cluster.told == [f"10.0.0.6 (second) gets no trials of this search: {BAD}"]
     assert newcomers.selector == {"ray.io/node-id": "in(id-first)"}
     assert newcomers.note == "; 1 node of it cannot run trials of this search"
     cluster.wrong.clear()
@@ -163,6 +161,19 @@ def test_data_that_no_other_node_could_open_either_is_no_fault_of_a_node(cluster
     assert not newcomers.refuse(None, "no data")
     assert newcomers.is_fit("id-first")
     assert cluster.told == []
+
+
+def test_a_suspect_gets_no_trial_until_it_has_passed_once_more(cluster: Cluster) -> None:
+    newcomers = cluster.watched()
+    newcomers.suspect("id-first")
+    assert not newcomers.is_fit("id-first")
+    cluster.looked(newcomers)
+    assert newcomers.is_fit("id-first")
+    cluster.wrong["first"] = BAD
+    newcomers.suspect("id-first")
+    cluster.looked(newcomers)
+    assert not newcomers.is_fit("id-first")
+    assert cluster.asked == ["first", "first"]
 
 
 def test_a_node_that_has_left_is_fit_no_more(cluster: Cluster) -> None:
