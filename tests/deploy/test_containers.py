@@ -130,5 +130,13 @@ def test_whoever_is_waited_for_tells_its_health() -> None:
             assert "healthcheck" in services[name]
 
 
+def test_the_head_is_healthy_once_its_own_node_is_there() -> None:
+    """`ray status` ends with 0 as soon as the control store answers, before anybody can join."""
+    how, told = _services()["head"]["healthcheck"]["test"]
+    assert how == "CMD-SHELL"
+    assert told.startswith("ray status")
+    assert told.endswith("grep -q node_")
+
+
 def test_the_gpu_file_changes_services_that_exist() -> None:
     assert compose("compose.gpu.yaml")["services"].keys() <= _services().keys()
