@@ -14,7 +14,7 @@ from ray import tune
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.search.actor import TrialActor
 from dexsearch.search.bridge import Bridge, assignment_of
-from dexsearch.search.capacity import Capacity
+from dexsearch.search.capacity import Capacity, slots_of_node
 from dexsearch.search.data_source import FolderSource
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.head_watch import HeadWatch, Health, health_of_head
@@ -27,6 +27,7 @@ from dexsearch.search.preflight_room import Node
 from dexsearch.search.ray_cluster import is_local_cluster_dead, ray_cluster
 from dexsearch.search.room_watch import RoomWatch, waiting_for_others
 from dexsearch.search.sharing import GpuSharing
+from dexsearch.search.spare_processes import spare_processes
 from dexsearch.search.trial import TrialFunction
 from dexsearch.search.tune_hooks import SearchCallback, StudyScheduler, StudySearcher
 
@@ -131,7 +132,12 @@ class RayBackend:
         is_local = self.address is None
         callbacks: list[tune.Callback] = [SearchCallback(bridge)]
         if not is_local:
+            is_fit = _any_node if newcomers is None else newcomers.is_fit
             callbacks.append(self._room_watch(driver, request, newcomers))
+            callbacks += spare_processes(
+                lambda: (node for node in _living_nodes() if is_fit(node["NodeID"])),
+                lambda there: slots_of_node(there, cpus=request["cpu"], gpus=gpus) > 0,
+            )
         return tune.Tuner(
             tune.with_resources(TrialActor, request),
             tune_config=tune.TuneConfig(
@@ -214,9 +220,11 @@ def _head_watch(driver: StudyDriver, *, is_local: bool) -> HeadWatch:
     )
 
 
-def living_resources(
-    is_fit: Callable[[str], bool] = lambda node_id: True,
-) -> list[dict[str, float]]:
+def _any_node(node_id: str) -> bool:
+    return True
+
+
+def living_resources(is_fit: Callable[[str], bool] = _any_node) -> list[dict[str, float]]:
     """Return what each node has for trials that lives and may take some."""
     return [node["Resources"] for node in _living_nodes() if is_fit(node["NodeID"])]
 

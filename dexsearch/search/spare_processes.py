@@ -83,8 +83,8 @@ class SpareProcesses(tune.Callback):
 def spare_processes(
     nodes: Callable[[], Iterable[Mapping[str, Any]]],
     has_room: Callable[[Mapping[str, float]], bool],
-) -> SpareProcesses | None:
-    """Return what keeps processes in reserve; None where that cannot be asked for.
+) -> list[tune.Callback]:
+    """Return what keeps processes in reserve; nothing where that cannot be asked for.
 
     Args:
         nodes: returns the living nodes, as `ray.nodes()` describes them.
@@ -92,7 +92,7 @@ def spare_processes(
     """
     ask = _request()
     if ask is None:
-        return None
+        return []
 
     def places() -> list[Place]:
         return [
@@ -101,7 +101,7 @@ def spare_processes(
             if has_room(node["Resources"])
         ]
 
-    return SpareProcesses(places, ask)
+    return [SpareProcesses(places, ask)]
 
 
 def _request() -> Callable[[Place], None] | None:

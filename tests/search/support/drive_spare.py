@@ -58,8 +58,7 @@ def lose_one(address: str) -> dict[str, Any]:
 
     with ray_cluster(address):
         now = [1000.0]
-        spares = spare_processes(ray.nodes, lambda resources: resources.get("CPU", 0) >= 1)
-        assert spares is not None
+        (spares,) = spare_processes(ray.nodes, lambda resources: resources.get("CPU", 0) >= 1)
         spares._clock = lambda: now[0]
         holder = ray.remote(num_cpus=1)(Holder).remote()
         first, raylet, _ = ray.get(holder.who.remote())
