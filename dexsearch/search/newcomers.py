@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from ray.exceptions import RayError
+
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search.preflight import PreflightRequest, asked_nodes, judged_nodes
 from dexsearch.search.preflight_report import NodeReport, counted, dataset_refusal
@@ -108,7 +110,10 @@ class Newcomers:
             return
         self._next_look = now + LOOK_EVERY_S
         self._take_answers(now)
-        nodes = self._living_nodes()
+        try:
+            nodes = self._living_nodes()
+        except (RayError, ConnectionError, TimeoutError):  # head_watch.py tells of that
+            return
         self._fit &= {node.node_id for node in nodes}
         self._living = {node.node_id: node for node in nodes if self._has_room(node)}
         self._ask_about(now)

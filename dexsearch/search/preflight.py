@@ -4,6 +4,7 @@ Every node that may run trials is asked at once whether it has the same software
 and the dataset, and has space left. All that is wrong with all of them is told together.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,9 @@ def preflight(
     Raises:
         EnvironmentFault: with every refusal of every node, or if no node has room for a trial.
     """
+    if request.storage is not None:
+        with contextlib.suppress(Exception):  # what is wrong with it is told by asking
+            in_time(request.answer_s, preflight_node.end_stale_probes, request.storage)
     found = _inspected(request, tell, is_stopped)
     if is_stopped():
         return ()

@@ -23,6 +23,7 @@ from typing import Any, TypedDict
 PACKAGE = "dexsearch"
 LIBRARIES = ("dexsearch", "ray", "torch")
 DRIVER_FILE = "driver"
+_PROBE = ".preflight-"
 _NOT_CODE = {"__pycache__", "search_spaces"}  # the wheel has its own copy of the latter
 _SMI_TIMEOUT_S = 20.0  # without persistence mode it starts every GPU first
 _SEEN_WITHIN_S = 3.0  # a shared file system may show a new file late
@@ -204,7 +205,7 @@ def write_probe(storage: str, name: str, text: str) -> None:
 def begin_probe(storage: str) -> tuple[str, str]:
     """Make a place for probes within a storage; return it, and the secret that is in it."""
     secret = secrets.token_hex(16)
-    name = f".preflight-{secrets.token_hex(8)}"
+    name = f"{_PROBE}{secrets.token_hex(8)}"
     if _is_uri(storage):
         path, mark, options = storage.partition("?")
         place = f"{path.rstrip('/')}/{name}{mark}{options}"
@@ -223,6 +224,18 @@ def end_probe(place: str) -> None:
     path, mark, options = place.partition("?")
     folder, _, name = path.rpartition("/")
     _opened(folder + mark + options).delete_folder(name)
+
+
+def end_stale_probes(storage: str) -> None:
+    """Remove what a search left that was killed while it asked; its successor alone may do so."""
+    if _is_uri(storage):
+        objects = _opened(storage)
+        for name in objects.folders():
+            if name.startswith(_PROBE):
+                objects.delete_folder(name)
+    else:
+        for place in Path(storage).glob(f"{_PROBE}*"):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _is_uri(storage: str) -> bool:

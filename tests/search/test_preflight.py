@@ -299,6 +299,16 @@ def test_a_probe_goes_there_and_back_and_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "s").iterdir()) == list((tmp_path / "u").iterdir()) == []
 
 
+def test_probes_of_a_killed_search_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for storage in (str(tmp_path), f"file://{tmp_path}"):
+        (tmp_path / "trials").mkdir(exist_ok=True)
+        place, secret = preflight_node.begin_probe(storage)
+        assert preflight_node.read_probe(place, preflight_node.DRIVER_FILE) == secret
+        preflight_node.end_stale_probes(storage)
+        assert [path.name for path in tmp_path.iterdir()] == ["trials"]
+        preflight_node.end_stale_probes(str(tmp_path / "none"))
+
+
 @pytest.mark.slow
 def test_a_probe_goes_to_an_s3_bucket_and_back_and_leaves_nothing(s3: S3Server) -> None:
     bucket = s3.bucket("preflight")
