@@ -102,32 +102,6 @@ def add_scale(figure: Figure, drawn: AxesImage, beside: Sequence[Axes], label: s
     bar.outline.set_visible(False)
 
 
-def image_rows(
-    n_rows: int,
-    columns: Sequence[str],
-    size_px: tuple[int, int],
-    *,
-    cell_inch: float,
-    heading: str,
-) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of equal images, `columns` named above them, and its cells row by row.
-
-    Args:
-        n_rows: how many, at least 1.
-        columns: what stands in each column.
-        size_px: height and width of the images.
-        cell_inch: width of a cell.
-        heading: above all of them, taken literally.
-    """
-    height, width = size_px
-    figure = new_figure(len(columns) * cell_inch + 2.2, n_rows * cell_inch * height / width + 1.0)
-    figure.suptitle(heading, fontsize=10, parse_math=False)
-    grid = figure.subplots(n_rows, len(columns), squeeze=False)
-    for axes, title in zip(grid[0], columns, strict=True):
-        axes.set_title(title, fontsize=9)
-    return figure, [list(cells) for cells in grid]
-
-
 def show_errors(
     cells: Sequence[Axes], errors: Sequence[NDArray[Any]], mask: NDArray[np.bool_]
 ) -> AxesImage:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from dexsearch.figures.canvas import (
     add_scale,
     display_window,
-    image_rows,
-    save_figure,
     show_errors,
     show_image,
 )
+from dexsearch.figures.gallery import write_gallery
 
 _CELL_INCH = 2.1
 _COLUMNS = ("input", "truth", "prediction", "prediction - truth")
@@ -55,24 +54,16 @@ def write_comparison(path: Path, rows: Sequence[Comparison], *, heading: str) ->
     Raises:
         ValueError: without any row.
     """
-    if not rows:
-        raise ValueError("got no rows to compare")
-    height, width = rows[0].truth.shape
-    figure, grid = image_rows(
-        len(rows), _COLUMNS, (height, width), cell_inch=_CELL_INCH, heading=heading
+    return write_gallery(
+        path, rows, _draw_row, columns=_COLUMNS, cell_inch=_CELL_INCH, heading=heading
     )
-    for row, cells in zip(rows, grid, strict=True):
-        _draw_row(figure, cells, row)
-    return save_figure(figure, path)
 
 
 def _draw_row(figure: Figure, cells: list[Axes], row: Comparison) -> None:
-    show_image(cells[0], row.input, display_window([row.input], [row.mask]))
-    cells[0].set_ylabel(row.label, fontsize=8, parse_math=False)
     window = display_window([row.truth], [row.mask])
-    show_image(cells[1], row.truth, window)
-    drawn = show_image(cells[2], row.prediction, window)
-    cells[2].set_xlabel(f"SSIM {row.ssim:.3f}", fontsize=8)
+    show_image(cells[0], row.truth, window)
+    drawn = show_image(cells[1], row.prediction, window)
+    cells[1].set_xlabel(f"SSIM {row.ssim:.3f}", fontsize=8)
+    add_scale(figure, drawn, [cells[1]], row.unit)
+    drawn = show_errors(cells[2:], [row.prediction - row.truth], row.mask)
     add_scale(figure, drawn, [cells[2]], row.unit)
-    drawn = show_errors(cells[3:], [row.prediction - row.truth], row.mask)
-    add_scale(figure, drawn, [cells[3]], row.unit)

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from dexsearch.figures.canvas import (
     add_scale,
     display_window,
-    image_rows,
-    save_figure,
     show_errors,
     show_image,
 )
+from dexsearch.figures.gallery import write_gallery
 
 _CELL_INCH = 1.9
 _COLUMNS = ("input", "truth", "A", "B", "A - truth", "B - truth")
@@ -59,25 +58,17 @@ def write_regressions(path: Path, rows: Sequence[Regression], *, heading: str) -
     Raises:
         ValueError: without any row.
     """
-    if not rows:
-        raise ValueError("got no rows to show")
-    height, width = rows[0].truth.shape
-    figure, grid = image_rows(
-        len(rows), _COLUMNS, (height, width), cell_inch=_CELL_INCH, heading=heading
+    return write_gallery(
+        path, rows, _draw_row, columns=_COLUMNS, cell_inch=_CELL_INCH, heading=heading
     )
-    for row, cells in zip(rows, grid, strict=True):
-        _draw_row(figure, cells, row)
-    return save_figure(figure, path)
 
 
 def _draw_row(figure: Figure, cells: list[Axes], row: Regression) -> None:
-    show_image(cells[0], row.input, display_window([row.input], [row.mask]))
-    cells[0].set_ylabel(row.label, fontsize=8, parse_math=False)
     window = display_window([row.truth], [row.mask])
-    for axes, image in zip(cells[1:4], (row.truth, row.a, row.b), strict=True):
+    for axes, image in zip(cells[:3], (row.truth, row.a, row.b), strict=True):
         drawn = show_image(axes, image, window)
-    add_scale(figure, drawn, [cells[3]], row.unit)
-    for axes, score in ((cells[2], row.ssim_a), (cells[3], row.ssim_b)):
+    add_scale(figure, drawn, [cells[2]], row.unit)
+    for axes, score in ((cells[1], row.ssim_a), (cells[2], row.ssim_b)):
         axes.set_xlabel(f"SSIM {score:.3f}", fontsize=8)
-    drawn = show_errors(cells[4:], [row.a - row.truth, row.b - row.truth], row.mask)
-    add_scale(figure, drawn, [cells[5]], row.unit)
+    drawn = show_errors(cells[3:], [row.a - row.truth, row.b - row.truth], row.mask)
+    add_scale(figure, drawn, [cells[4]], row.unit)
