@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dexsearch.durable import file_sha256, partial_beside
-from dexsearch.errors import ConfigurationError, DataError, EnvironmentFault
+from dexsearch.errors import DataError, EnvironmentFault
 from dexsearch.inference.card import FORMAT, FORMATS, GeneratorCard, card_from
 from dexsearch.inference.integrity import check_file, damaged, refuse_additions
 from dexsearch.inference.model_card import model_card
@@ -40,9 +40,7 @@ __all__ = [
     "WEIGHTS",
     "GeneratorCard",
     "Package",
-    "copy_package",
     "open_package",
-    "receive_package",
     "write_package",
 ]
 
@@ -162,60 +160,6 @@ def open_package(path: Path, *, sha256: str | None = None) -> Package:
     return Package(path, _read_card(path), dict(files), found)
 
 
-def copy_package(source: Path, target: Path, *, sha256: str | None = None) -> Package:
-    """Copy a package to a new or empty folder and check the copy; nothing is left on failure.
-
-    Raises:
-        ConfigurationError: if `target` holds something else, or cannot be written.
-        DataError: if the package is damaged.
-    """
-    original = open_package(source, sha256=sha256)
-
-    def copy(folder: Path) -> None:
-        for name in (*original.files, MANIFEST):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, folder / name)
-
-    return receive_package(target, sha256=original.sha256, fill=copy)
-
-
-def receive_package(target: Path, *, sha256: str, fill: Callable[[Path], None]) -> Package:
-    """Put a known package into a new or empty folder, its hashes checked, whole or not at all.
-
-    Args:
-        target: the folder; if that package is there already, it stays.
-        sha256: of the package's manifest.
-        fill: writes the package's files into the folder that it is given.
-
-    Raises:
-        ConfigurationError: if `target` holds something else, or cannot be written.
-        DataError: if what was written is not that package.
-    """
-    partial = partial_beside(target.absolute())
-    try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            if target.is_dir() and _is_copy(target, sha256):
-                return open_package(target, sha256=sha256)
-            raise ConfigurationError(
-                f"{str(target)!r} exists and is not empty",
-                hint="name a folder that does not exist",
-            )
-        partial.mkdir(parents=True)
-        fill(partial)
-        open_package(partial, sha256=sha256)
-        if target.exists():
-            target.rmdir()
-        partial.rename(target.absolute())
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot copy the package to {str(target)!r}: {error.strerror or error}",
-            hint="name a folder that can be made and written",
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return open_package(target, sha256=sha256)
-
-
 def _take_place(partial: Path, path: Path) -> None:
     """Give a whole package its name, unless another process did that meanwhile."""
     try:
@@ -223,11 +167,6 @@ def _take_place(partial: Path, path: Path) -> None:
     except OSError:
         if not path.exists():
             raise
-
-
-def _is_copy(target: Path, sha256: str) -> bool:
-    manifest = target / MANIFEST
-    return manifest.is_file() and file_sha256(manifest) == sha256
 
 
 def _read_card(path: Path) -> GeneratorCard:

@@ -13,7 +13,8 @@ from typing import Any
 
 from dexsearch.durable import file_sha256
 from dexsearch.errors import DataError
-from dexsearch.inference.package import MANIFEST, Package, receive_package
+from dexsearch.inference.package import MANIFEST, Package
+from dexsearch.inference.package_copies import receive_package
 from dexsearch.registry.address import is_server
 from dexsearch.registry.entries import Registration
 from dexsearch.registry.remote import RemoteRegistry, told_in_one_line, unusable

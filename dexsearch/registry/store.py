@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dexsearch.errors import StudyBusy
-from dexsearch.inference.package import WEIGHTS, Package, copy_package, open_package
+from dexsearch.inference.package import WEIGHTS, Package, open_package
+from dexsearch.inference.package_copies import copy_package
 from dexsearch.ledger.log import EventLog
 from dexsearch.ledger.study import StudyRecord
 from dexsearch.registry.challenger import find_challenger

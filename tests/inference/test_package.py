@@ -13,10 +13,10 @@ from dexsearch.inference.card import card_from
 from dexsearch.inference.package import (
     GeneratorCard,
     Package,
-    copy_package,
     open_package,
     write_package,
 )
+from dexsearch.inference.package_copies import copy_package
 
 CARD = GeneratorCard(
     task="bone",

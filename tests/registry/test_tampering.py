@@ -16,7 +16,8 @@ import torch
 
 from dexsearch.durable import file_sha256
 from dexsearch.errors import DataError
-from dexsearch.inference.package import Package, copy_package, open_package
+from dexsearch.inference.package import Package, open_package
+from dexsearch.inference.package_copies import copy_package
 from dexsearch.inference.predict import load_predictor
 from dexsearch.registry.record import read_registry
 from dexsearch.registry.store import download, open_registered
