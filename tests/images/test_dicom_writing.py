@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
     UID,
     DigitalXRayImageStorageForProcessing,
-    ExplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
 )
 
@@ -19,6 +17,7 @@ from dexsearch.errors import DataError, EnvironmentFault
 from dexsearch.images.dicom_file import read_dicom_header
 from dexsearch.images.dicom_writing import Derivation, write_derived_dicom
 from dexsearch.images.reading import read_header, read_image
+from tests.images.support.dx import dx_image
 
 MADE = Derivation(
     target="bone", unit="cm", model="dexsearch-joint version 3", weights_sha256="ab" * 32,
@@ -30,22 +29,13 @@ WINDOW = (0.0, 3.0)
 
 def save_source(path: Path, shape: tuple[int, int] = (7, 9), **attributes: Any) -> Path:  # noqa: ANN401
     """A DX image FOR PROCESSING with a patient, a study and a private tag."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForProcessing
-    meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3.4"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", "1.2.3.9"
+    dataset = dx_image(shape)
     dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 192", "Müller^Zoë"
-    dataset.PatientID, dataset.StudyID, dataset.AccessionNumber = "P1", "7", "A9"
-    dataset.StudyDate, dataset.Modality, dataset.SeriesDescription = "20260102", "DX", "chest pa"
-    dataset.PresentationIntentType, dataset.OperatorsName = "FOR PROCESSING", "Some^One"
+    dataset.StudyID, dataset.AccessionNumber = "7", "A9"
+    dataset.StudyDate, dataset.SeriesDescription = "20260102", "chest pa"
+    dataset.OperatorsName, dataset.PhotometricInterpretation = "Some^One", "MONOCHROME1"
     dataset.ImagerPixelSpacing, dataset.PatientOrientation = ["0.2", "0.2"], ["L", "F"]
-    dataset.Rows, dataset.Columns = shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME1"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
-    dataset.PixelRepresentation, dataset.WindowCenter, dataset.WindowWidth = 0, 2000, 3000
+    dataset.WindowCenter, dataset.WindowWidth = 2000, 3000
     rows, columns = np.indices(shape)
     dataset.PixelData = (4095 - 40 * rows - 9 * columns).astype("<u2").tobytes()
     dataset.private_block(0x11, "SECRET", create=True).add_new(1, "LO", "private name")

@@ -1,8 +1,6 @@
 """The network for people without dexsearch equals the predictor, at sizes it never saw."""
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,18 +14,7 @@ from dexsearch.inference.exportable import (
 )
 from dexsearch.inference.package import Package
 from dexsearch.inference.predict import load_predictor
-
-
-def load(name: str) -> ModuleType:
-    spec = spec_from_file_location(f"inference_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = load("samples")
+from tests.inference import samples
 
 KINDS = {
     "batch": {"norm": "batch", "depth": 3},

@@ -1,9 +1,7 @@
 """A generator as a file for people without dexsearch: checked, described, whole or absent."""
 
 import json
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,18 +19,8 @@ from dexsearch.inference.package import Package
 from dexsearch.inference.predict import load_predictor
 from dexsearch.jobs.export import export_model
 from dexsearch.registry.store import package_folder, register
+from tests.inference import samples
 
-
-def load(file: Path) -> ModuleType:
-    spec = spec_from_file_location(f"export_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = load(Path(__file__).parents[1] / "inference" / "samples.py")
 IMAGES = 3 + 1.5 * torch.randn(2, 1, 20, 28, generator=torch.Generator().manual_seed(9))
 
 

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import dcmread
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForProcessing, ExplicitVRLittleEndian
 from safetensors.torch import load_file, save
 from typer.testing import CliRunner
 
@@ -22,6 +20,7 @@ from dexsearch.inference.package import Package, open_package, write_package
 from dexsearch.inference.predict import load_predictor
 from dexsearch.jobs.predict import Options, Predictions, predict_folder, predict_image
 from dexsearch.jobs.predict_journal import JOURNAL_NAME, Journal
+from tests.images.support.dx import dx_image
 from tests.jobs.test_predict import make_workspace
 
 MODEL = "dexsearch-joint"
@@ -30,19 +29,7 @@ RNG = np.random.default_rng(0)
 
 def save_dx(path: Path, size: tuple[int, int] = (24, 30), **attributes: object) -> Path:
     """A chest-like DX image FOR PROCESSING, 12 bits."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForProcessing
-    meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3.4"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", "1.2.3.9"
-    dataset.Modality, dataset.PatientID = "DX", "P1"
-    dataset.PresentationIntentType = "FOR PROCESSING"
-    dataset.Rows, dataset.Columns = size
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
-    dataset.PixelRepresentation = 0
+    dataset = dx_image(size)
     rows, columns = np.indices(size)
     dataset.PixelData = ((rows * 97 + columns * 31) % 4096).astype("<u2").tobytes()
     for name, value in attributes.items():

@@ -1,14 +1,13 @@
 """The page in a real browser: nothing is asked for, nothing complains, everything is drawn."""
 
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
 from dexsearch.report.page import render
+from tests.browser import Page, chromium_or_skip
+from tests.report import samples
 
 pytestmark = pytest.mark.slow
 
@@ -18,24 +17,9 @@ COLUMN = "[...document.querySelectorAll('#trial-table tbody tr')].map(r => r.cel
 CLICK = "document.querySelectorAll('#trial-table th button')[%d].click()"
 
 
-def load(file: Path) -> ModuleType:
-    spec = spec_from_file_location(f"report_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-HERE = Path(__file__).parent
-samples, browser = load(HERE / "samples.py"), load(HERE.parent / "browser.py")
-
-Tab = Any  # browser.Page, which only `load` can name
-
-
 @pytest.fixture(scope="module")
-def page() -> Iterator[Tab]:
-    with browser.Page(browser.chromium_or_skip()) as tab:
+def page() -> Iterator[Page]:
+    with Page(chromium_or_skip()) as tab:
         yield tab
 
 
@@ -46,14 +30,14 @@ def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return file
 
 
-def test_the_page_asks_for_nothing_and_complains_of_nothing(page: Tab, report: Path) -> None:
+def test_the_page_asks_for_nothing_and_complains_of_nothing(page: Page, report: Path) -> None:
     page.open(report)
     page.evaluate("Promise.all([...document.images].map(i => i.decode())).then(() => 1)")
     assert page.complaints() == []
     assert page.requests() == [report.absolute().as_uri()]
 
 
-def test_every_image_is_drawn_in_light_and_dark(page: Tab, report: Path) -> None:
+def test_every_image_is_drawn_in_light_and_dark(page: Page, report: Path) -> None:
     for scheme in ("light", "dark"):
         wanted = [{"name": "prefers-color-scheme", "value": scheme}]
         page.call("Emulation.setEmulatedMedia", features=wanted)
@@ -68,7 +52,7 @@ def test_every_image_is_drawn_in_light_and_dark(page: Tab, report: Path) -> None
     page.call("Emulation.setEmulatedMedia", features=[])
 
 
-def test_a_click_sorts_by_number_and_what_is_unknown_comes_last(page: Tab, report: Path) -> None:
+def test_a_click_sorts_by_number_and_what_is_unknown_comes_last(page: Page, report: Path) -> None:
     page.open(report)
     assert page.evaluate(COLUMN % 3) == ["0.6100", DASH, "0.7000", "0.0950"]
     page.evaluate(CLICK % 3)
@@ -79,7 +63,7 @@ def test_a_click_sorts_by_number_and_what_is_unknown_comes_last(page: Tab, repor
     assert page.evaluate(COLUMN % 0) == ["0", "1", "2", "3"]
 
 
-def test_a_telephone_scrolls_down_and_never_sideways(page: Tab, report: Path) -> None:
+def test_a_telephone_scrolls_down_and_never_sideways(page: Page, report: Path) -> None:
     page.call(
         "Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1,
         mobile=True,
@@ -91,7 +75,7 @@ def test_a_telephone_scrolls_down_and_never_sideways(page: Tab, report: Path) ->
     page.call("Emulation.clearDeviceMetricsOverride")
 
 
-def test_print_is_on_white_paper(page: Tab, report: Path) -> None:
+def test_print_is_on_white_paper(page: Page, report: Path) -> None:
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     page.call("Emulation.setEmulatedMedia", media="print", features=dark)
     page.open(report)
@@ -101,7 +85,7 @@ def test_print_is_on_white_paper(page: Tab, report: Path) -> None:
     page.call("Emulation.setEmulatedMedia", media="", features=[])
 
 
-def test_what_slips_through_the_escaping_still_cannot_run(page: Tab, tmp_path: Path) -> None:
+def test_what_slips_through_the_escaping_still_cannot_run(page: Page, tmp_path: Path) -> None:
     """The policy is the second lock: a script and a link put into the page do nothing."""
     planted = "<script>document.title = 'owned'</script><img src='http://127.0.0.1:9/x.png'>"
     text = render(samples.contents()).replace("<main>", f"<main>{planted}")

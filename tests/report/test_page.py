@@ -3,34 +3,19 @@ import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from dexsearch import DISCLAIMER
 from dexsearch.report.contents import Pictures, ReportContents
 from dexsearch.report.page import render
+from tests.report import samples
 
 VOID = {"meta", "link", "img", "source", "br", "wbr", "hr", "input"}
 SECTIONS = (
     "verdict", "scores", "pictures", "curves", "budget", "importances", "slices", "audit",
     "trials", "limits", "provenance",
 )  # fmt: skip
-
-
-def load(name: str) -> ModuleType:
-    """Import a neighbour; pytest's importlib mode gives tests no package."""
-    spec = spec_from_file_location(f"report_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-samples = load("samples")
 
 
 class Tree(HTMLParser):
