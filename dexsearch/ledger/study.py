@@ -6,7 +6,7 @@ Events, in the order in which the driver of a search writes them:
                      with more trials or on another machine
     trial_started    number, parameters, whole configuration, immune or not, enqueued or not
     trial_continued  the trial was handed out again after an interruption; while the search ran
-                     with the reason and its kind: lost, hung, node, start, exception, memory, disk
+                     with the reason and its kind: lost, hung, node, ... (search/retries.py)
     gpu_sharing      how many trials share a GPU from then on, because more did not fit
     epoch            one record of a trial; the first one of a (trial, epoch) counts
     would_prune      the epoch at which the pruner wanted to stop an immune trial
