@@ -17,6 +17,7 @@ from namespaces import Hosts
 PORT = 6379
 _RAY = str(Path(sys.executable).with_name("ray"))
 _TRIAL = ("ray::ResourceTrainable", "ray::TrialActor")
+_SPARE = "ray::IDLE"
 _DISK_BYTES = 2**30
 _STARTED = "Ray runtime started"
 _ISOLATED = ["unshare", "--pid", "--fork", "--mount", "--kill-child", "--mount-proc"]
@@ -132,10 +133,20 @@ class LabCluster:
         """The hosts that hold a trial."""
         return [host for host in self._nodes if self.trial_processes(host)]
 
+    @property
+    def idle(self) -> list[int]:
+        """The hosts that could hold a trial and do not."""
+        return [host for host in self._nodes if host != 1 and not self.trial_processes(host)]
+
     def trial_processes(self, host: int) -> list[int]:
         """Return the processes of a host that hold a trial."""
         running = self.hosts.processes(host)
         return [pid for pid, command in running.items() if command.startswith(_TRIAL)]
+
+    def has_spare(self, host: int) -> bool:
+        """Tell whether a process waits on a host that has imported what a trial needs."""
+        waiting = [p for p, told in self.hosts.processes(host).items() if told.startswith(_SPARE)]
+        return any("libtorch" in _mapped(pid) for pid in waiting)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -177,6 +188,13 @@ def _umask(host: int) -> str:
 def _program(pid: int) -> str:
     try:
         return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
+def _mapped(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
     except OSError:
         return ""
 

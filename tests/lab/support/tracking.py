@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from clusters import plain_environment, wait_until
 
 from dexsearch.registry.server import free_port
+
+NOT_FOUND = 404
 
 
 class TrackingServer:
@@ -58,7 +61,12 @@ class TrackingServer:
 
     def trials(self) -> dict[str, str]:
         """Return what it shows of trials: key -> status; one shown twice is an error."""
-        found = self._ask("experiments/get-by-name?experiment_name=dexsearch")
+        try:
+            found = self._ask("experiments/get-by-name?experiment_name=dexsearch")
+        except HTTPError as error:
+            if error.code != NOT_FOUND:
+                raise
+            return {}
         wanted = {"experiment_ids": [found["experiment"]["experiment_id"]], "max_results": 1000}
         states: dict[str, str] = {}
         for run in self._ask("runs/search", wanted).get("runs", []):
