@@ -108,15 +108,15 @@ def test_nodes_that_join_and_cannot_run_trials_are_told_once_and_get_none(
     edited = tmp_path / "edited" / "dexsearch"
     shutil.copytree(package, edited, ignore=shutil.ignore_patterns("__pycache__"))
     (edited / "wording.py").write_text((package / "wording.py").read_text() + "\nNEWER = True\n")
-    folder, trials = tmp_path / "s", 7
+    folder, trials = tmp_path / "s", 6
     answer = ClusterSearch(
         space={**SPACE, "trials": trials, "epochs": 30, "pruner": {"kind": "none"}},
-        folder=str(folder), scenario="strangers_join", epoch_s=0.15,
+        folder=str(folder), scenario="strangers_join",
         nodes={
             "first": {"num_cpus": 1}, "blind": {"num_cpus": 1}, "good": {"num_cpus": 1},
             "edited": {"num_cpus": 1, "env_vars": {"PYTHONPATH": str(edited.parent)}},
         },
-        begin=("first",), then=((3, "add", "edited"), (4, "add", "blind"), (36, "add", "good")),
+        begin=("first",), then=((3, "add", "edited"), (4, "add", "blind"), (5, "add", "good")),
         dataset=str(exposed_cohort.path), digest=exposed_cohort.manifest.digest,
     ).run()  # fmt: skip
     assert answer["exit_code"] == 0, answer

@@ -1,6 +1,7 @@
 """What is searched on the clusters of tests; workers import it by name, so no pytest."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -74,22 +75,42 @@ def told_places(request: StudyRequest, folder: Path, site: Site) -> Backend:
 
 
 class UnreadableOn:
-    """Images that cannot be opened on one node."""
+    """Images that cannot be opened on one node; which nodes have tried is seen in a folder."""
 
-    def __init__(self, node: str, source: DataSource) -> None:
-        self._node, self._source = node, source
+    def __init__(self, node: str, source: DataSource, came: Path) -> None:
+        self._node, self._source, self._came = node, source, came
 
     def open(self) -> SubsetImages:
-        if os.environ["DEXSEARCH_TEST_NODE"] == self._node:
+        here = os.environ["DEXSEARCH_TEST_NODE"]
+        self._came.mkdir(parents=True, exist_ok=True)
+        (self._came / here).touch()
+        if here == self._node:
             raise DataError(f"on {self._node}: the images cannot be opened")
         return self._source.open()
+
+
+class UntilAllCame(ToldPlaces):
+    """Trains slowly until three nodes have had a trial, however long they take to start one."""
+
+    def __init__(self, source: DataSource, came: Path) -> None:
+        super().__init__(source)
+        self._came = came
+
+    def __call__(self, assignment: Assignment) -> Iterator[Record]:
+        for record in super().__call__(assignment):
+            deadline = time.monotonic() + 2.0
+            while len(list(self._came.iterdir())) < 3 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield record
 
 
 def strangers_join(request: StudyRequest, folder: Path, site: Site) -> Backend:
     """Nodes are asked as for real training; on that called `blind` images cannot be opened."""
     backend: Any = training_backend(request, folder, site)
-    source = UnreadableOn("blind", FolderSource(request.dataset, request.dataset_digest))
-    return replace(backend, function=ToldPlaces(source), prepare=lambda function: function)  # type: ignore[no-any-return]
+    came = folder.with_name("came")
+    source = FolderSource(request.dataset, request.dataset_digest)
+    function = UntilAllCame(UnreadableOn("blind", source, came), came)
+    return replace(backend, function=function, prepare=lambda function: function)  # type: ignore[no-any-return]
 
 
 def training(request: StudyRequest, folder: Path, site: Site) -> Backend:
