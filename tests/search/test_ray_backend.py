@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from running import ended, n_epochs, n_events, wait_until
-from searching import check_study, ray_command, ray_environment, run_on_ray
+from searching import check_study, ray_command, ray_environment, run_in_process, run_on_ray
 
 from dexsearch.errors import EnvironmentFault
 from dexsearch.ledger.log import read_events
@@ -122,7 +122,7 @@ def test_killed_five_times_a_search_ends_with_the_ledger_of_one_that_never_was(
         "trials": 8, "epochs": 12, "sampler": {"kind": "random"}, "pruner": {"kind": "none"},
     }  # fmt: skip
     kills = sorted(random.Random(5).sample(range(2, 72), 5))  # epochs in the ledger, of 96
-    assert run_on_ray(tmp_path / "whole" / "s", "rising", **alone).exit_code == 0
+    assert run_in_process(tmp_path / "whole" / "s", "rising", **alone).exit_code == 0
     for n in kills:
         process = started(folder, "rising", epoch_s=0.2, **alone)
         wait_until(process, lambda n=n: n_epochs(folder) >= n)  # type: ignore[misc]
