@@ -23,9 +23,14 @@ import pytest
 from nodes import RAY, TOKEN, Nodes, free_port, nodes_here, own_ip
 from searching import check_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("job server"),  # one head for all of them
+]
 
 REQUIRED = "DEXSEARCH_REQUIRE_JOB_SERVER"
+ONE_OF_THEM = "aiohttp_cors"  # which nothing else needs
 WRONG_TOKEN = "8" * 64
 RIGHT = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 SPACE = """
@@ -34,7 +39,7 @@ data:
   phantom: {subjects: 6, poses: 2, size_px: 32, seed: 1}
 trials: 2
 epochs: 2
-register: 1
+register: 0
 pruner: {kind: none}
 sampler: {kind: qmc}
 resources: {cpus: 1}
@@ -46,12 +51,12 @@ fixed: {generator.depth: 2, generator.width: 4, discriminator.width: 4, batch_si
 
 def packages_or_skip() -> dict[str, str]:
     """Return the variables with which Ray finds what serves jobs; without it skip or fail."""
-    if importlib.util.find_spec("grpc") is not None:
-        return {}
     beside = str(Path(sys.prefix, "job-server"))
     folder = Path(sysconfig.get_path("purelib", vars={"base": beside, "platbase": beside}))
-    if (folder / "grpc").is_dir():
+    if (folder / ONE_OF_THEM).is_dir():
         return {"PYTHONPATH": str(folder)}
+    if importlib.util.find_spec(ONE_OF_THEM) is not None:
+        return {}
     message = "Ray serves no jobs here: make job-server"
     if os.environ.get(REQUIRED):
         pytest.fail(f"{message}; {REQUIRED} is set", pytrace=False)
@@ -60,10 +65,14 @@ def packages_or_skip() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class JobServer:
-    """A head that takes jobs, at two places: its dashboard and its node's agent."""
+    """A head that takes jobs, at two places: its dashboard and its node's agent.
+
+    With what serves jobs comes Ray Client, which runs code too.
+    """
 
     nodes: Nodes
     agent_port: int
+    client_port: int
 
     @property
     def jobs_at(self) -> tuple[str, str]:
@@ -75,11 +84,15 @@ class JobServer:
 
     def submit(self, *entry: str, **secrets: str) -> subprocess.CompletedProcess[str]:
         """Submit a job on the command line and wait until it has ended."""
-        environment = {k: v for k, v in self.nodes.environment().items() if k not in RIGHT}
         address = f"--address=http://127.0.0.1:{self.nodes.dashboard_port}"
+        return self.run([RAY, "job", "submit", address, "--", *entry], **secrets)
+
+    def run(self, command: list[str], **secrets: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that knows of tokens what is given, and nothing else."""
+        environment = {k: v for k, v in self.nodes.environment().items() if k not in RIGHT}
         return subprocess.run(
-            [RAY, "job", "submit", address, "--", *entry], env=environment | secrets,
-            cwd=self.nodes.scratch, capture_output=True, text=True, timeout=500, check=False,
+            command, env=environment | secrets, cwd=self.nodes.scratch,
+            capture_output=True, text=True, timeout=500, check=False,
         )  # fmt: skip
 
     def n_jobs(self) -> int:
@@ -108,12 +121,13 @@ def asked(url: str, *, token: str | None, entry: str | None = None) -> tuple[int
 @pytest.fixture(scope="module")
 def server() -> Iterator[JobServer]:
     with nodes_here(**RIGHT, **packages_or_skip()) as nodes:
-        nodes.port, nodes.dashboard_port, agent_port = free_port(), free_port(), free_port()
+        nodes.port, nodes.dashboard_port = free_port(), free_port()
+        agent_port, client_port = free_port(), free_port()
         head = ["--head", f"--port={nodes.port}", f"--dashboard-port={nodes.dashboard_port}",
                 "--include-dashboard=true", f"--dashboard-agent-listen-port={agent_port}",
-                f"--ray-client-server-port={free_port()}"]  # fmt: skip
+                f"--ray-client-server-port={client_port}"]  # fmt: skip
         nodes.wait_for(nodes.node(head, cpus=1, gpus=0))
-        yield JobServer(nodes, agent_port)
+        yield JobServer(nodes, agent_port, client_port)
 
 
 def listens_on(port: int) -> set[str]:
@@ -178,6 +192,27 @@ def test_who_submits_without_the_right_token_is_refused_and_told_why(
     assert TOKEN not in done.stdout + done.stderr
     assert server.n_jobs() == before
     assert list(tmp_path.iterdir()) == []
+
+
+CONNECT = "import sys, ray.util; ray.util.connect(sys.argv[1], connection_retries=1); print('in')"
+
+
+@pytest.mark.parametrize(
+    ("secrets", "told"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, ""),
+        (RIGHT | {"RAY_AUTH_TOKEN": WRONG_TOKEN}, ""),
+        (RIGHT, "in"),
+    ],
+    ids=["no token", "wrong token", "right token"],
+)
+def test_ray_client_lets_in_who_has_the_right_token(
+    server: JobServer, secrets: dict[str, str], told: str
+) -> None:
+    address = f"{own_ip()}:{server.client_port}"
+    done = server.run([sys.executable, "-c", CONNECT, address], **secrets)
+    assert done.stdout.strip() == told, done.stderr
+    assert (done.returncode == 0) == bool(told)
 
 
 def test_a_search_that_is_submitted_runs_in_the_cluster_to_its_end(
