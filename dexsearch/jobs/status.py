@@ -32,6 +32,8 @@ _SETBACKS = {
     "memory": "out of GPU memory",
     "disk": "disk full",
     "storage": "storage silent",
+    "unfit": "node cannot run it",
+    "unsaved": "last checkpoint not in the storage",
 }
 
 
