@@ -8,9 +8,11 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 
 from dexsearch.errors import EnvironmentFault
+from dexsearch.search.tokens import MODE, TOKEN, TOKEN_PATH, token_source
 
 _CONNECT_TIMEOUT_S = 2.0
 _ENVIRONMENT = {
@@ -32,14 +34,26 @@ def prepare_environment(
     """Silence Ray, and lock a cluster on this machine; call before Ray is imported.
 
     A local cluster listens on every interface, so it gets a token of its own that exists in the
-    environment of its processes only. (Left alone, Ray writes one to the home directory, which
-    changes later clusters.) Whoever set RAY_AUTH_MODE, or imported Ray, decided already.
+    environment of its processes only. (Left alone, Ray writes one to the home directory, for
+    everybody to read, and it changes later clusters.) Whoever set RAY_AUTH_MODE, or imported Ray,
+    decided already; but one who asked for a token and has none gets one in the same way.
     """
     for name, value in _ENVIRONMENT.items():
         environment.setdefault(name, value)
-    if address is None and "RAY_AUTH_MODE" not in environment and "ray" not in sys.modules:
-        environment["RAY_AUTH_MODE"] = "token"
-        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if address is None and "ray" not in sys.modules and _lacks_token(environment):
+        environment[MODE] = "token"
+        environment[TOKEN] = secrets.token_hex(32)
+
+
+def _lacks_token(environment: Mapping[str, str]) -> bool:
+    """Return whether nothing was decided on tokens, or Ray would write one to the home directory.
+
+    Ray itself refuses a named file that yields none.
+    """
+    if MODE not in environment:
+        return True
+    source = token_source(environment, Path.home())
+    return source.is_on and source.place is None and not environment.get(TOKEN_PATH)
 
 
 def refuse_bad_address(address: str) -> None:

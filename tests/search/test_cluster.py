@@ -1,5 +1,6 @@
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,24 @@ def test_whoever_decided_on_authentication_is_left_alone(monkeypatch: pytest.Mon
     assert "RAY_AUTH_MODE" not in joined
     assert "RAY_AUTH_TOKEN" not in decided
     assert decided["TUNE_GLOBAL_CHECKPOINT_S"] == "5"
+
+
+@pytest.mark.parametrize("at_home", [None, "", "5ec4e7" * 10])
+def test_who_asks_for_a_token_and_has_none_gets_one_that_is_in_no_file(
+    at_home: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / ".ray" / "auth_token"
+    if at_home is not None:
+        file.parent.mkdir()
+        file.write_text(at_home)
+    asked = {"RAY_AUTH_MODE": "token"}
+    prepare_environment(None, asked)
+    assert ("RAY_AUTH_TOKEN" in asked) == (not at_home)
+    assert file.exists() == (at_home is not None)
+    for decided in ({"RAY_AUTH_TOKEN": "mine"}, {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "named")}):
+        given = {"RAY_AUTH_MODE": "token", **decided}
+        prepare_environment(None, given)
+        assert {key: given[key] for key in decided} == decided
+        assert ("RAY_AUTH_TOKEN" in given) == ("RAY_AUTH_TOKEN" in decided)
