@@ -43,7 +43,7 @@ test: install
 # It has what job submission is tested with, so there those tests are never skipped.
 test-slow: export DEXSEARCH_REQUIRE_JOB_SERVER := 1
 test-slow: install job-server
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "(slow or cluster) and not lab"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "(slow or cluster) and not lab"
 
 # Every fault of docs/faults.md on a cluster of this machine; needs Linux and root.
 # `make lab CASE=partition` injects one.

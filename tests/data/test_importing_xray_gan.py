@@ -18,8 +18,6 @@ from dexsearch.data.store import Dataset
 from dexsearch.physics.geometry import beam_axis
 from dexsearch.physics.poses import xray_gan_poses
 
-pytestmark = pytest.mark.xdist_group("xray_gan")  # the copy is written once, by one worker
-
 VOLUME_PX = (34, 24, 30)  # feet to head, front to back, side to side
 TORSO_PX, BONE_PX = (15.0, 10.0, 13.0), (13.0, 2.0, 2.0)  # half axes
 AIR_HU, TORSO_HU, BONE_HU = -1000.0, 0.0, {80: 1400.0, 120: 1000.0, 140: 900.0}

@@ -34,7 +34,7 @@ from dexsearch.registry.server import (
 from dexsearch.registry.store import open_registered
 from dexsearch.registry.tracking import SAFE_ENVIRONMENT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow_pages")]  # one server and tab
+pytestmark = pytest.mark.slow
 MODEL = "dexsearch-joint"
 EXPANDER = "[...document.querySelectorAll('.ag-row button')].find(b => !b.innerText)"
 SAYS = "document.body.innerText.includes(%s)"

@@ -16,11 +16,7 @@ import pytest
 from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import StudyRecord, read_study
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.cluster,
-    pytest.mark.xdist_group("tune"),  # its searches are made once, on one worker
-]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 SPACE = """\
 task: joint

@@ -15,11 +15,7 @@ from dexsearch.ledger.log import read_events
 from dexsearch.ledger.study import read_study
 from dexsearch.registry.record import read_registry
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.cluster,
-    pytest.mark.xdist_group("tune_replicates"),  # its searches are made once, on one worker
-]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 SPACE = """\
 task: joint
