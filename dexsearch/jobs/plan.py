@@ -10,7 +10,12 @@ from dexsearch.config.space import Choice, SearchSpace
 from dexsearch.config.space import extreme_values as ends_of
 from dexsearch.config.yaml_file import load_space
 from dexsearch.errors import ConfigurationError
-from dexsearch.jobs.refusals import refuse_unbuildable, refuse_underivable, refuse_unexposable
+from dexsearch.jobs.refusals import (
+    refuse_unbuildable,
+    refuse_underivable,
+    refuse_unexposable,
+    refuse_within_dataset,
+)
 from dexsearch.ledger.study import LEDGER_NAME, REPLICATES, read_study
 from dexsearch.registry.address import check_uri, shown
 from dexsearch.search.site import HERE, Site
@@ -100,16 +105,19 @@ def plan_search(
     from dexsearch.data.store import open_dataset
     from dexsearch.search.cluster import refuse_bad_address
     from dexsearch.search.continuation import StudyRequest, refuse_changed
-    from dexsearch.search.storage import refuse_unusable_storage
+    from dexsearch.search.storage import refuse_no_place, refuse_unusable_storage
     from dexsearch.training.metrics import METRIC_DEFINITION
 
+    if site.storage is not None:
+        refuse_no_place(site.storage)
     space = _with_overrides(load_space(source), trials=trials, epochs=epochs)
     name = _study_name(Path(source).stem if study is None else study)
+    dataset = _dataset_path(space, workspace)
     if site.storage is not None:
+        refuse_within_dataset(site.storage, name, dataset)
         refuse_unusable_storage(site.storage, by_writing=False)
     if site.address is not None:
         refuse_bad_address(site.address)
-    dataset = _dataset_path(space, workspace)
     exists = dataset.exists()
     manifest, digest = None, "data that is not made yet"
     if exists or space.data.phantom is None:

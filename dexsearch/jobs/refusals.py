@@ -1,4 +1,4 @@
-"""Spaces that are refused before a search starts: what cannot be built, what cannot be exposed."""
+"""What is refused before a search starts: spaces that cannot be used, a storage in the dataset."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ from dexsearch.config.space import Distribution, Scalar, SearchSpace
 from dexsearch.config.space import extreme_values as ends_of
 from dexsearch.errors import ConfigurationError
 from dexsearch.jobs.space_size import Params, alike, decisions
+from dexsearch.location import is_uri, shown
 
 if TYPE_CHECKING:
     from dexsearch.data.manifest import Manifest
@@ -110,6 +111,29 @@ def refuse_underivable(space: SearchSpace, dataset: Path, manifest: "Manifest | 
             inversion_for(exposed, UNITS[phantom.targets])
     except ConfigurationError as error:
         raise ConfigurationError(f"dataset {str(dataset)!r}: {error}", hint=error.hint) from None
+
+
+def refuse_within_dataset(storage: str, study: str, dataset: Path) -> None:
+    """Check that checkpoints stay out of the dataset, which would no longer be what was made.
+
+    Args:
+        storage: folder or URI, as it was asked for.
+        study: name of the study, which has a folder of its own there.
+        dataset: the dataset's folder.
+
+    Raises:
+        ConfigurationError: if they would be kept in it.
+    """
+    from dexsearch.search.storage import study_location
+
+    place = study_location(dataset, storage, study).removeprefix("file://")
+    if is_uri(place) or not Path(place).resolve().is_relative_to(dataset.resolve()):
+        return
+    raise ConfigurationError(
+        f"--storage {shown(storage)!r} would keep checkpoints in the dataset {str(dataset)!r}, "
+        "which 'dexsearch data check' would then find changed",
+        hint="give a folder outside of it",
+    )
 
 
 def _possible(space: SearchSpace, key: str, *, default: Scalar) -> tuple[Scalar, ...]:

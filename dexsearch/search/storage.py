@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexsearch.errors import ConfigurationError, EnvironmentFault
-from dexsearch.location import below, is_uri, shown
+from dexsearch.location import below, holds_a_key, is_uri, shown, why_no_place
 from dexsearch.search.preflight_node import within
 from dexsearch.training.checkpoint_store import checkpoint_store
 
@@ -110,17 +110,35 @@ class FinalCheckpoints:
         return checkpoint_for_ledger(trial, self._epochs, self._folder, tell=self._tell)
 
 
+def refuse_no_place(storage: str) -> None:
+    """Check by its form alone, at once, that a location can be a place for checkpoints.
+
+    Raises:
+        ConfigurationError: if it is empty, of a kind that we do not use, or has a key in it.
+    """
+    why = why_no_place(storage)
+    if why is None and is_uri(storage) and holds_a_key(storage):
+        why = "a key stands in it, which ledgers and messages would show"
+    if why is not None:
+        raise ConfigurationError(
+            f"--storage {shown(storage)!r} cannot be used: {why}",
+            hint=_KEYS if "@" in storage or why.startswith("a key") else _ALLOWED,
+        )
+
+
 def refuse_unusable_storage(storage: str, *, by_writing: bool) -> None:
     """Check within seconds that checkpoints can be kept in a folder or behind a URI.
 
     Args:
         storage: as it was asked for.
-        by_writing: also write something, and delete it; otherwise nothing is changed.
+        by_writing: also write something, and delete it; otherwise nothing behind a URI is
+            changed, and nothing stays in a folder.
 
     Raises:
         ConfigurationError: if it cannot be a place for checkpoints, or has a key in it.
         EnvironmentFault: if it does not answer, lets nobody in, or has no such bucket.
     """
+    refuse_no_place(storage)
     if not is_uri(storage):
         _refuse_folder(Path(storage), by_writing=by_writing)
         return
@@ -135,6 +153,8 @@ def refuse_unusable_storage(storage: str, *, by_writing: bool) -> None:
             objects.delete(name)
         else:
             objects.folders()
+            if objects.filesystem.type_name == "local":
+                _try_writing(Path(objects.root or "/"))
     except ValueError as error:
         told = f"--storage {shown(storage)!r} cannot be used: {error}"
         raise ConfigurationError(told, hint=_KEYS if "key" in str(error) else _ALLOWED) from None
@@ -159,15 +179,26 @@ def _refuse_missing_bucket(objects: "ObjectStorage", storage: str) -> None:
 
 def _refuse_folder(folder: Path, *, by_writing: bool) -> None:
     try:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(20, "it is not a folder")
         if by_writing:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f"write-test-{secrets.token_hex(8)}"
-            probe.write_bytes(b"")
-            probe.unlink()
-        elif folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(20, "it is not a folder")
+        _try_writing(folder)
     except OSError as error:
         raise EnvironmentFault(
             f"--storage {str(folder)!r} cannot be used: {error.strerror}",
             hint="give a folder that every node sees and may write",
         ) from None
+
+
+def _try_writing(folder: Path) -> None:
+    """Make a folder in a folder, or in the nearest one above it that is there, and remove it.
+
+    Permissions do not tell: `/proc` allows its owner everything, and a file system may be
+    mounted read-only.
+    """
+    absolute = folder.absolute()
+    there = next(path for path in (absolute, *absolute.parents) if path.exists())
+    probe = there / f"write-test-{secrets.token_hex(8)}"
+    probe.mkdir()
+    probe.rmdir()

@@ -10,11 +10,12 @@ import pytest
 from dexsearch.config.yaml_file import parse_space
 from dexsearch.data.splits import split_subjects
 from dexsearch.data.store import Sample, write_dataset
-from dexsearch.errors import ConfigurationError, DataError
+from dexsearch.errors import ConfigurationError, DataError, EnvironmentFault
 from dexsearch.jobs.plan import plan_search
 from dexsearch.jobs.refusals import refuse_unbuildable
 from dexsearch.physics.exposure import Exposure
 from dexsearch.physics.geometry import Detector
+from dexsearch.search.site import Site
 
 
 class Trained(Protocol):
@@ -154,3 +155,35 @@ def test_a_jitter_that_some_trials_could_not_use_is_refused(tmp_path: Path, resa
         "fixed: {exposure.resample: true}\n"
     )
     assert plan_search(str(space), workspace=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place", ["", "datasets/d", "datasets/d/sub/deep", "file://{here}/datasets/d/x", "datasets"]
+)
+def test_checkpoints_are_kept_out_of_the_dataset(tmp_path: Path, place: str) -> None:
+    """An empty place would be the current folder; the study `d` in `datasets` is the dataset."""
+    (tmp_path / "mine.yaml").write_text("task: bone\ndata: {path: datasets/d}\n")
+    (tmp_path / "datasets" / "d").mkdir(parents=True)
+    storage = place.format(here=tmp_path)
+    if storage and not storage.startswith("file:"):
+        storage = str(tmp_path / storage)
+    with pytest.raises(ConfigurationError, match=r"--storage .*(in the dataset|is empty)"):
+        plan_search(
+            str(tmp_path / "mine.yaml"), workspace=tmp_path, study="d", site=Site(storage=storage)
+        )
+
+
+def test_a_kind_of_storage_that_is_not_known_is_told_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="mock:// is not one of s3://"):
+        plan_search("none.yaml", workspace=tmp_path, site=Site("127.0.0.1:1", "mock://x/y"))
+
+
+def test_a_storage_that_cannot_be_made_is_told_before_the_cluster_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="--storage '/proc/nope/x'"):
+        plan_search("quickstart", workspace=tmp_path, site=Site("127.0.0.1:1", "/proc/nope/x"))
+
+
+def test_a_plan_leaves_nothing_in_its_storage(tmp_path: Path) -> None:
+    storage = tmp_path / "shared" / "new"
+    plan_search("quickstart", workspace=tmp_path / "w", site=Site(storage=str(storage)))
+    assert list(tmp_path.iterdir()) == []

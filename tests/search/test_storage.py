@@ -81,6 +81,10 @@ def test_a_checkpoint_that_cannot_be_looked_at_is_taken_to_be_there(
         ("s3:///folder", "names no bucket"),
         ("s3://bucket/a?endpoint=1.2.3.4", "unknown option 'endpoint'"),
         ("file://relative", "relative"),
+        ("mock://x/y", "mock:// is not one of"),
+        ("abfss://box/x", "abfss:// is not one of"),
+        ("s3:/bucket/a", "neither a URI"),
+        ("", "it is empty"),
     ],
 )
 def test_what_can_be_no_place_for_checkpoints_is_a_wrong_configuration(
@@ -94,8 +98,9 @@ def test_what_can_be_no_place_for_checkpoints_is_a_wrong_configuration(
 
 @pytest.mark.parametrize(
     "storage",
-    ["s3://ID:PRI/VATE@bucket/a", "s3://ID:PRIVATE@bucket/a", "s3://b/a?secret_key=PRIVATE"],
-)
+    ["s3://ID:PRI/VATE@bucket/a", "s3://ID:PRIVATE@bucket/a", "s3://b/a?secret_key=PRIVATE",
+     "s3://b/x?endpoint_override=ID:PRIVATE@h:1", "s3://ID:PRI?VATE@b", "s3:/ID:PRIVATE@b"],
+)  # fmt: skip
 def test_a_key_in_the_address_is_refused_and_not_repeated(storage: str) -> None:
     error = refused(storage, by_writing=False)
     assert isinstance(error, ConfigurationError)
@@ -157,4 +162,15 @@ def test_a_folder_is_checked_and_nothing_stays_in_it(tmp_path: Path) -> None:
     for by_writing in (False, True):
         error = refused(str(tmp_path / "file"), by_writing=by_writing)
         assert isinstance(error, EnvironmentFault)
-    assert isinstance(refused("/proc/nowhere"), EnvironmentFault)
+
+
+@pytest.mark.parametrize("by_writing", [False, True])
+@pytest.mark.parametrize(
+    "place", ["/proc/nowhere/x", "/sys/nowhere", "file:///proc/nowhere", f"/tmp/{'long' * 100}"]
+)
+def test_a_folder_that_cannot_be_made_is_told_before_it_is_needed(
+    place: str, by_writing: bool
+) -> None:
+    error = refused(place, by_writing=by_writing)
+    assert isinstance(error, EnvironmentFault)
+    assert error.hint
