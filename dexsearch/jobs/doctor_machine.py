@@ -167,11 +167,12 @@ def environment_checks(environment: Mapping[str, str]) -> Iterator[Check]:
                 "set DEXSEARCH_TRACKING_URI, or give --tracking-uri",
             )
         )
-    if environment.get("RAY_AUTH_MODE", "").lower() == "disabled":
+    mode = environment.get("RAY_AUTH_MODE", "")
+    if mode.strip() and mode.lower() != "token":
         checks.append(
             _find.warning(
                 "RAY_AUTH_MODE",
-                "a local cluster would take orders from everybody who reaches this machine",
+                f"{mode!r}: a cluster would take orders from everybody who reaches this machine",
                 "unset RAY_AUTH_MODE; dexsearch then makes a token for each local cluster",
             )
         )

@@ -48,10 +48,12 @@ def prepare_environment(
 def _lacks_token(environment: Mapping[str, str]) -> bool:
     """Return whether nothing was decided on tokens, or Ray would write one to the home directory.
 
-    Ray itself refuses a named file that yields none.
+    Ray itself refuses a named file that yields none. It takes every mode but "token" for none, an
+    empty or a mistyped one too: only "disabled" is a decision for an open cluster.
     """
-    if MODE not in environment:
-        return True
+    mode = environment.get(MODE, "").lower()
+    if mode != "token":
+        return mode.strip() != "disabled"
     source = token_source(environment, Path.home())
     return source.is_on and source.place is None and not environment.get(TOKEN_PATH)
 

@@ -7,7 +7,6 @@ cluster after 60 s, and a port of something else not at all.
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search.cluster import refuse_bad_address
 from dexsearch.search.tokens import GIVE_A_TOKEN, MODE, TokenSource, token_source
+from dexsearch.search.worker_imports import python_with
 
 PROBE_TIMEOUT_S = 20.0
 """How long the probe may take: importing Ray takes most of a second, the answer a few ms."""
@@ -68,7 +68,7 @@ def joinable_cluster(
 
 def ask(address: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """Return what cluster_probe.py finds at an address, in a process of its own."""
-    command = [sys.executable, "-m", "dexsearch.search.cluster_probe", address]
+    command = [*python_with("dexsearch.search.cluster_probe"), address]
     try:
         done = subprocess.run(
             command, env=dict(environment), capture_output=True, text=True,

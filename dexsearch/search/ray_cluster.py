@@ -8,22 +8,37 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import ray
 from ray import cloudpickle
 from ray._private import worker as ray_worker
+from ray.job_config import JobConfig
 
 import dexsearch
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search import warm_up
 from dexsearch.search.joining import Tell, joinable_cluster
+from dexsearch.search.worker_imports import shared_folders
 
 _SCRATCH_PREFIX = "dexray-"
 _MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes
-_BELOW_SCRATCH = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.1")
+_BELOW_SCRATCH = len("/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.1")
 _NEEDED = ("gcs_server", "raylet")  # processes without which a cluster is dead
 _OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epoch
+
+
+@final
+class OwnImports(JobConfig):
+    """What Ray tells the processes of a job, without folders that this process ignores.
+
+    The one override of a library's method: Ray has no setting for it but a `working_dir`, which
+    would be packed, sent, and made the current folder of every trial.
+    """
+
+    def _serialize(self) -> str:
+        self._py_driver_sys_path = shared_folders(self._py_driver_sys_path)
+        return super()._serialize()  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
 
 
 @contextlib.contextmanager
@@ -74,7 +89,8 @@ def is_local_cluster_dead() -> bool:
 def scratch_folder() -> str:
     """Make a folder for Ray's files, and remove those of processes that were killed.
 
-    One of its own, so that nothing is left; short, because sockets lie in it.
+    One of its own, so that nothing is left; short, because sockets lie in it. Nobody else enters
+    it: Ray opens the folder that it is given to everybody (0777), so give it one inside.
     """
     parent = _scratch_parent(tempfile.gettempdir())
     for folder in Path(parent).glob(f"{_SCRATCH_PREFIX}*-*"):
@@ -110,7 +126,8 @@ def _start(scratch: str) -> None:
             logging_level=logging.ERROR,
             object_store_memory=_OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
-            _temp_dir=scratch,
+            _temp_dir=f"{scratch}/r",
+            job_config=OwnImports(),
         )
     except (RuntimeError, OSError, TimeoutError) as error:
         raise EnvironmentFault(f"Ray does not start on this machine: {error}") from error
@@ -129,6 +146,7 @@ def _join(address: str, code: dict[str, Any]) -> None:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            job_config=OwnImports(),
             runtime_env={**code, "worker_process_setup_hook": warm_up.import_training},
         )
     except (ConnectionError, RuntimeError, TimeoutError) as error:

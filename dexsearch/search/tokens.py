@@ -53,7 +53,7 @@ def token_source(environment: Mapping[str, str], home: Path) -> TokenSource:
         environment: of the process that will import Ray.
         home: the home directory of its user.
     """
-    mode = environment.get(MODE, "").strip().lower()
+    mode = environment.get(MODE, "").lower()  # Ray knows " token" as little as "tokn"
     if environment.get(TOKEN, "").strip():
         return TokenSource(mode, TOKEN)
     named = environment.get(TOKEN_PATH, "").strip()

@@ -55,6 +55,17 @@ def test_whoever_decided_on_authentication_is_left_alone(monkeypatch: pytest.Mon
     assert decided["TUNE_GLOBAL_CHECKPOINT_S"] == "5"
 
 
+@pytest.mark.parametrize("mode", ["", " ", "tokn", " token", "true"])
+def test_a_mode_that_ray_does_not_know_opens_no_local_cluster(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    given = {"RAY_AUTH_MODE": mode}
+    prepare_environment(None, given)
+    assert given["RAY_AUTH_MODE"] == "token"
+    assert len(given["RAY_AUTH_TOKEN"]) == 64
+
+
 @pytest.mark.parametrize("at_home", [None, "", "5ec4e7" * 10])
 def test_who_asks_for_a_token_and_has_none_gets_one_that_is_in_no_file(
     at_home: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -59,6 +59,12 @@ def test_the_environment_goes_before_the_named_file_and_that_before_the_home(
     assert token_source({}, tmp_path).place is None
 
 
+def test_a_mode_is_on_only_where_ray_sends_the_token(tmp_path: Path) -> None:
+    for mode, is_on in (("token", True), ("TOKEN", True), (" token", False), ("", False)):
+        source = token_source({"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": SECRET}, tmp_path)
+        assert source.is_on is is_on, mode
+
+
 @pytest.mark.parametrize(("content", "told"), [(None, "is not there"), ("", "is empty")])
 def test_a_named_file_that_yields_no_token_is_told_whatever_lies_at_home(
     tmp_path: Path, content: str | None, told: str
