@@ -25,7 +25,7 @@ def doctor(
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(metavar="DIR|URI", help="Where a search there would keep its checkpoints."),
+        typer.Option(metavar="DIR|URI", help="Where a search would keep its checkpoints."),
     ] = None,
     tracking_uri: TrackingUriOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

@@ -13,6 +13,7 @@ from dexsearch.cli.options import (
     parse_time,
 )
 from dexsearch.cli.output import note, print_result, progress_bar
+from dexsearch.wording import printable
 
 
 def tune(
@@ -78,5 +79,7 @@ def tune(
     )  # fmt: skip
     if dry_run:
         print_result(forecast(plan, tell=note), output_format)
+        if plan.not_asked is not None:
+            note(printable(plan.not_asked))
     else:
         print_result(run_search(plan, tell=note, progress=progress_bar), output_format)

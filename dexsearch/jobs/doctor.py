@@ -1,6 +1,6 @@
 """What works here, and what does not: this machine, the workspace, MLflow, a cluster.
 
-Nothing is written, but for a probe in the storage of a cluster, which is removed again.
+Nothing is written, but for a probe in the storage, which is removed again.
 """
 
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dexsearch.jobs.checkup import Check, Diagnosis
-from dexsearch.jobs.doctor_cluster import cluster_checks
+from dexsearch.jobs.doctor_cluster import cluster_checks, storage_checks
 from dexsearch.jobs.doctor_machine import machine_checks
 from dexsearch.jobs.doctor_mlflow import mlflow_checks
 from dexsearch.jobs.doctor_workspace import workspace_checks
@@ -33,11 +33,13 @@ def diagnose(
         quick: do not read the bytes of packages.
         progress: is given (done, total) packages.
         address: of a Ray cluster to look at; None: none.
-        storage: where a search would keep its checkpoints there; None: in the workspace.
+        storage: where a search would keep its checkpoints; None: in the workspace.
     """
     checks = list(_checks(workspace, tracking_uri, quick, progress, address))
     if address is not None:
         checks += cluster_checks(address, storage, workspace)
+    elif storage is not None:
+        checks += storage_checks(storage)
     return Diagnosis(tuple(checks))
 
 

@@ -1,9 +1,9 @@
 """What `doctor` finds of a Ray cluster: whether it takes this process, its token, its nodes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.errors import DexSearchError, EnvironmentFault
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dexsearch.search.preflight_report import NodeReport
 
 _ANY_TRIAL = ResourcesConfig(cpus=1, gpus=0)
+
+_ADDRESS = "correct --address: that of `ray start --head --port=6379`, as in 10.0.0.5:6379"
+_STORAGE = "give another --storage"
 
 _find = Findings("cluster")
 
@@ -39,15 +42,29 @@ def cluster_checks(address: str, storage: str | None, workspace: Path) -> Iterat
         nodes = f"{found.n_nodes} node{'s' if found.n_nodes > 1 else ''}"
         yield _find.ok("joining", f"{found.address}, Ray {found.ray}, {nodes}")
         yield from _token(found.address, told)
-        yield from _nodes(found.address, _existing(workspace) if storage is None else storage)
+        yield from node_and_storage_checks(
+            found.address, _existing(workspace) if storage is None else storage
+        )
     except EnvironmentFault as error:
-        yield _find.problem("joining", str(error), error.hint or "start it again")
+        yield _find.problem("joining", str(error), error.hint or _ADDRESS)
+
+
+def storage_checks(storage: str) -> Iterator[Check]:
+    """Check from here alone that checkpoints could be kept in a folder or behind a URI."""
+    from dexsearch.search.storage import refuse_unusable_storage
+
+    try:
+        refuse_unusable_storage(storage, by_writing=False)
+    except DexSearchError as error:
+        yield _find.problem("storage", str(error), error.hint or _STORAGE)
+    else:
+        yield _find.ok("storage", f"{shown(storage)}: usable from here; no node was asked")
 
 
 def _existing(folder: Path) -> str:
     """Return a folder, or the nearest one above it that is there."""
     absolute = folder.absolute()
-    return str(next(path for path in (absolute, *absolute.parents) if path.is_dir()))
+    return str(next(path for path in (absolute, *absolute.parents) if os.path.isdir(path)))
 
 
 def _token(address: str, told: list[str]) -> Iterator[Check]:
@@ -55,11 +72,27 @@ def _token(address: str, told: list[str]) -> Iterator[Check]:
     from dexsearch.search.joining import ask
     from dexsearch.search.tokens import MODE
 
-    if ask(address, {**os.environ, MODE: "disabled"})["outcome"] == "answer":
+    yield from token_checks(ask(address, {**os.environ, MODE: "disabled"}), told)
+
+
+def token_checks(stranger: Mapping[str, Any], told: list[str]) -> Iterator[Check]:
+    """Judge what was found of the token.
+
+    Args:
+        stranger: how the cluster answers a process without a token, from `joining.ask`.
+        told: what was said of the token of this process when it joined.
+    """
+    if stranger["outcome"] == "answer":
         yield _find.warning(
             "token",
             "the cluster asks for none: whoever reaches it can run code on all its nodes",
             "start all its nodes with RAY_AUTH_MODE=token and one token (SECURITY.md)",
+        )
+    elif stranger["outcome"] != "refused":  # only a refusal shows that strangers are kept out
+        yield _find.warning(
+            "token",
+            f"whether it asks for one could not be found out: {stranger.get('reason')}",
+            "run doctor again; until it says ok, take it that nobody is kept out",
         )
     elif not told:
         yield _find.ok("token", "the cluster asks for one, and that of this process is right")
@@ -68,25 +101,26 @@ def _token(address: str, told: list[str]) -> Iterator[Check]:
         yield _find.warning("token", found, fix)
 
 
-def _nodes(address: str, storage: str) -> Iterator[Check]:
+def node_and_storage_checks(address: str, storage: str) -> Iterator[Check]:
+    """Check the storage from here, then each node; a cluster that was joined before is asked."""
     from dexsearch.search.preflight import PreflightRequest, inspect_cluster
     from dexsearch.search.ray_cluster import ray_cluster
     from dexsearch.search.storage import refuse_unusable_storage
 
-    if not is_uri(storage) and not Path(storage).is_dir():
-        yield _find.problem("storage", f"{storage} is no folder here", "make it, or mount it")
-        return
     try:
         refuse_unusable_storage(storage, by_writing=False)
     except DexSearchError as error:
-        yield _find.problem("storage", str(error), error.hint or "give another --storage")
+        yield _find.problem("storage", str(error), error.hint or _STORAGE)
+        return
+    if not is_uri(storage) and not os.path.isdir(storage):
+        yield _find.problem("storage", f"{storage} is no folder here", "make it, or mount it")
         return
     request = PreflightRequest(address, storage, None, None, _ANY_TRIAL)
     with ray_cluster(address):
         try:
             found = inspect_cluster(request)
         except EnvironmentFault as error:
-            yield _find.problem("storage", str(error), error.hint or "give another --storage")
+            yield _find.problem("storage", str(error), error.hint or _STORAGE)
             return
     yield from node_checks(found, storage)
 

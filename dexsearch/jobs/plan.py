@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from dexsearch import location
 from dexsearch.config.dependencies import conditions_of
 from dexsearch.config.space import Choice, SearchSpace
 from dexsearch.config.space import extreme_values as ends_of
@@ -19,7 +21,7 @@ from dexsearch.jobs.refusals import (
 from dexsearch.ledger.study import LEDGER_NAME, REPLICATES, read_study
 from dexsearch.registry.address import check_uri, shown
 from dexsearch.search.site import HERE, Site
-from dexsearch.wording import duration
+from dexsearch.wording import duration, workspace_flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,18 @@ class SearchPlan:
     def folder(self) -> Path:
         """The study's folder."""
         return self.workspace / "studies" / self.study
+
+    @property
+    def not_asked(self) -> str | None:
+        """What a dry run leaves open, with the command that tells; None without a cluster."""
+        if self.site.address is None:
+            return None
+        where = f"--address {quote(self.site.address)}"
+        if self.site.storage is not None:
+            where += f" --storage {quote(location.shown(self.site.storage))}"
+        else:
+            where += workspace_flag(self.workspace)
+        return f"the cluster was not asked: dexsearch doctor {where}"
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--format json` prints."""

@@ -52,10 +52,11 @@ def test_a_bad_time_is_a_usage_error_that_says_what_is_allowed(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_a_dry_run_prints_plan_and_forecast_and_writes_nothing(tmp_path: Path) -> None:
-    done = run(tmp_path, "--dry-run", "--time", "2h", "--format", "json")
+    done = run(tmp_path, "--dry-run", "--time", "2h", "--format", "json", "--address", "auto")
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert (shown["study"], shown["time_s"]) == ("small", 7200)
     assert shown["forecast"]["n_configurations"] == 2
     assert "measuring an epoch of the cheapest configuration" in done.stderr
+    assert "the cluster was not asked: dexsearch doctor --address auto" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]

@@ -246,8 +246,9 @@ def test_the_command_exits_4_on_a_problem_and_0_without(workspace: Path) -> None
     assert {"this machine", "workspace", "MLflow"} == {c["group"] for c in told["checks"]}
     assert {"torch", "Ray", "device", "disk"} <= {c["name"] for c in told["checks"]}
     pack(workspace, 0, 0.7).weights.write_bytes(b"flipped")
-    done = doctor()
+    done = doctor("--storage", "/proc/nowhere")
     assert done.returncode == 4
+    assert "problem  storage" in done.stdout
     assert "problem  dexsearch-bone/2" in done.stdout
     assert "fix: " in done.stdout
     pack(workspace, 0, 0.7)

@@ -187,3 +187,13 @@ def test_a_plan_leaves_nothing_in_its_storage(tmp_path: Path) -> None:
     storage = tmp_path / "shared" / "new"
     plan_search("quickstart", workspace=tmp_path / "w", site=Site(storage=str(storage)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_says_what_tells_whether_the_cluster_fits(tmp_path: Path) -> None:
+    def told(site: Site) -> str | None:
+        return plan_search("quickstart", workspace=tmp_path / "w", site=site).not_asked
+
+    assert told(Site()) is None
+    begin = "the cluster was not asked: dexsearch doctor --address auto"
+    assert told(Site("auto")) == f"{begin} --workspace {tmp_path / 'w'}"
+    assert told(Site("auto", str(tmp_path))) == f"{begin} --storage {tmp_path}"
