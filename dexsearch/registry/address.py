@@ -68,9 +68,15 @@ def check_uri(uri: str | None) -> str | None:
 
 
 def shown(uri: str) -> str:
-    """Return an address without its password, for messages."""
+    """Return an address without its password, for messages.
+
+    Without `://` it is mistyped, and all between its first `:` and its last `@` may be one.
+    """
     head, separator, tail = uri.partition("://")
     user, at, place = tail.rpartition("@")
+    if not separator or "@" in head:
+        user, at, place = uri.rpartition("@")
+        head = separator = ""
     name, colon, _ = user.partition(":")
     place = re.sub(r"(?i)([?&][^=&]*password)=[^&]*", r"\1=***", place)
     return f"{head}{separator}{name}{':***' if colon else ''}{at}{place}"

@@ -46,6 +46,20 @@ def test_a_password_is_never_shown(password: str) -> None:
     assert "cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "slip",
+    ["postgresql:user:verysecret@h/db", "postgresql:/user:verysecret@h/db",
+     "postgresql//user:very@secret@h/db", "user:verysecret@h/db", "http:user:verysecret@h",
+     "user:verysecret@http://h",
+     "postgresql:h/db?user=me&password=verysecret"],
+)  # fmt: skip
+def test_a_mistyped_address_does_not_show_its_password(slip: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_uri(slip)
+    assert "secret" not in str(caught.value)
+    assert slip[:4] in str(caught.value)
+
+
 def test_the_workspace_s_own_file_is_recognised_by_its_address(tmp_path: Path) -> None:
     assert is_own(tmp_path, None)
     assert is_own(tmp_path, tracking_uri(tmp_path))
