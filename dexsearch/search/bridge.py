@@ -54,7 +54,7 @@ class Bridge:
     def suggest(self) -> dict[str, Any] | str | None:
         """Return the next Tune trial's configuration, None for not now, or Tune's FINISHED."""
         self._guarded(self._driver.tick)
-        if self._fault is None and self._driver.must_wait:
+        if self._guarded(lambda: self._driver.must_wait):  # which counts the nodes there are
             return None
         assignment = self._guarded(self._driver.next_trial)
         if assignment is None:

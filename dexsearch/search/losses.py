@@ -22,6 +22,10 @@ _NODE = re.compile(
 )
 
 
+_OUT_OF_MEMORY = re.compile(r"killed due to the node running low on memory")
+"""How Ray tells that it has ended processes itself, in the first line of a long text."""
+
+
 def told_loss(trial: Trial) -> tuple[Setback, str]:
     """Return what was lost, and say it; Tune's text of errors has it.
 
@@ -37,6 +41,8 @@ def told_loss(trial: Trial) -> tuple[Setback, str]:
         return "lost", "its process was lost"
     newest = re.split(r"^Failure # \d+ \(occurred at .*\)$", text, flags=re.MULTILINE)[-1]
     lines = [line.strip() for line in newest.splitlines() if line.strip()]
+    if lines and _OUT_OF_MEMORY.search(lines[0]):
+        return "lost", "Ray ended its process: the memory of its node was used up"
     if not lines or (_GONE.match(lines[0]) and _IN_SETUP not in lines[0]):
         node = _NODE.search(newest)
         return ("node", "its node was lost") if node else ("lost", "its process was lost")

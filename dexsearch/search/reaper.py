@@ -2,9 +2,9 @@
 
 A process that is stopped, or that hangs inside a driver, does not hear `ray.kill`, which asks it
 to end, and would keep its GPU. So a small task on its node sends SIGKILL and sees that it is gone.
-Where the node does not answer either, Ray is told to take the actor for dead, and the node keeps
-what it has until it answers again; a checkpoint it may still write is fenced off (see
-checkpoint_store.py).
+Where the process cannot be ended (state D), or the node does not answer either, Ray is told to
+take the actor for dead, and the node keeps what it has, a silent one until it answers again; a
+checkpoint it may still write is fenced off (see checkpoint_store.py).
 """
 
 import os
@@ -68,10 +68,11 @@ class Reaper:
     def _settle(self, request: _Request) -> None:
         """Have Ray take an actor for dead whose process did not end."""
         if request.answer is not None:
-            ready, _ = ray.wait([request.answer], timeout=0)
-            if ready and _says_yes(request.answer):
+            answer = _answer_to(request)
+            if answer:
                 return
-            request.when_silent()
+            if answer is None:
+                request.when_silent()
         ray.kill(request.actor, no_restart=True)
 
 
@@ -86,11 +87,17 @@ def _ask(actor: Any) -> Any:  # noqa: ANN401
     return task.options(scheduling_strategy=strategy).remote(pid)
 
 
-def _says_yes(answer: Any) -> bool:  # noqa: ANN401
+def _answer_to(request: _Request) -> bool | None:
+    """Return whether a node says that the process has ended; None if it does not answer."""
+    ready, _ = ray.wait([request.answer], timeout=0)
+    if not ready:
+        return None
     try:
-        return bool(ray.get(answer))
-    except ray.exceptions.RayError:  # its node has died meanwhile
+        return bool(ray.get(request.answer))
+    except ray.exceptions.RayTaskError:  # raised there, so the node answers
         return False
+    except ray.exceptions.RayError:  # its node has died meanwhile
+        return None
 
 
 def end_process(pid: int) -> bool:

@@ -15,10 +15,12 @@ from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
     ObjectLostError,
+    RayError,
     RuntimeEnvSetupError,
     WorkerCrashedError,
 )
 from ray.tune.execution.tune_controller import TrialRunnerWrapper
+from ray.tune.search import Searcher
 
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search.actor import ASSIGNMENT, NODE, REPORT
@@ -299,6 +301,27 @@ def test_what_fails_while_a_process_is_ended_costs_no_other_one(
         scheduler.choose_trial_to_run(tune.wrapped)
     assert sorted(killed) == ["process 0", "process 1"]
     with pytest.raises(ValueError, match="no such actor"):
+        bridge.raise_fault()
+
+
+class Gone(RayError):
+    """What Ray raises of a head that answers no more."""
+
+
+def test_what_ray_raises_while_room_is_counted_is_kept_and_stops_the_search() -> None:
+    class Driver(SimpleNamespace):
+        @property
+        def must_wait(self) -> bool:
+            raise Gone("no head")
+
+    driver = Driver(
+        tick=lambda: None, stop_requested=False, next_trial=lambda: pytest.fail("handed out")
+    )
+    driver.request_stop = lambda: setattr(driver, "stop_requested", True)
+    bridge = Bridge(cast("Any", driver), no_trials)
+    assert bridge.suggest() == Searcher.FINISHED
+    assert driver.stop_requested
+    with pytest.raises(Gone, match="no head"):
         bridge.raise_fault()
 
 
