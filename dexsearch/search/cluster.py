@@ -6,15 +6,13 @@ module does not import Ray; ray_cluster.py does.
 
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from dexsearch.errors import EnvironmentFault
+from dexsearch.search.cluster_address import refuse_stranger
 from dexsearch.search.tokens import MODE, TOKEN, TOKEN_PATH, token_source
 
-_CONNECT_TIMEOUT_S = 2.0
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -62,22 +60,7 @@ def refuse_bad_address(address: str) -> None:
     """Check that a Ray cluster may be behind `HOST:PORT`; `auto` is for Ray to resolve.
 
     Raises:
-        EnvironmentFault: if the address is of another kind, or nobody answers within 2 s.
+        EnvironmentFault: if the address is of another kind, or no Ray is behind it.
     """
-    if address == "auto":
-        return
-    if address.startswith("ray://"):
-        raise EnvironmentFault(
-            f"--address {address!r} is Ray Client, which Ray Tune advises against",
-            hint="run dexsearch on a machine of the cluster with --address HOST:6379",
-        )
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise EnvironmentFault(f"--address {address!r} is not HOST:PORT, as in 10.0.0.5:6379")
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise EnvironmentFault(
-            f"no Ray cluster answers at {address}: {error}",
-            hint="start one with `ray start --head`, or leave --address out to run here",
-        ) from None
+    if address != "auto":
+        refuse_stranger(address)

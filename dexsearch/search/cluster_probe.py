@@ -28,6 +28,7 @@ def ask_cluster(address: str) -> dict[str, Any]:
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # noqa: PLC0415
     from ray.exceptions import AuthenticationError  # noqa: PLC0415
 
+    found = None
     try:
         found = services.canonicalize_bootstrap_address(address)
         if found is None:
@@ -41,7 +42,8 @@ def ask_cluster(address: str) -> dict[str, Any]:
     except AuthenticationError:
         return {"outcome": "refused"}
     except (EnvironmentFault, ValueError, OSError, ray.exceptions.RayError) as error:
-        return {"outcome": "unknown", "reason": " ".join(str(error).split())}
+        reason = " ".join(str(error).split())
+        return {"outcome": "unknown", "reason": reason + renamed(address, found)}
     living = {node_id.hex() for node_id, node in nodes.items() if node.state == node.ALIVE}
     versions = json.loads(metadata or b"{}")
     own_ray, own_python = compute_version_info()  # type: ignore[no-untyped-call]
@@ -56,6 +58,13 @@ def ask_cluster(address: str) -> dict[str, Any]:
         "here": not living.isdisjoint(own_nodes),
         "nodes": len(living),
     }
+
+
+def renamed(address: str, found: str | None) -> str:
+    """Say that Ray looked elsewhere: it takes the loopback for this machine's outer address."""
+    if found is None or address in ("auto", found):
+        return ""
+    return f" (Ray takes {address} for {found})"
 
 
 if __name__ == "__main__":
