@@ -3,12 +3,13 @@
 Two things tell of it: somebody who looks at the free space beforehand (disk_guard.py), and a trial
 that could not save its checkpoint, on whatever disk that was. In the first case nothing is handed
 out until there is space. In the second, where a look may not show anything (a quota, the disk of
-another node), one trial is handed out after a while to try it; the others follow once it is known
-to have saved: epochs are reported whether they were saved or not, so only its last one tells, or
-that it trains for longer than it may without saving.
+another node), one trial is handed out after a while to try it; the others follow once it reports
+that it saved a checkpoint. Nothing else tells: epochs are reported whether they were saved or
+not. Storage that does not answer is waited for in the same way, because what can be read need not
+take anything.
 
-Storage that does not answer is waited for in the same way. There any report tells: a trial reads
-its checkpoints and claims them before its first one.
+A trial that ends before its first checkpoint is due, because it was pruned for example, had
+nothing to save, so the others follow it too. That cannot go on for ever: there are only so many.
 """
 
 import time
@@ -24,8 +25,6 @@ _LOOK_EVERY_S = 10.0
 _LOOK_AGAIN_S = 2.0  # while space is short
 _FIRST_PAUSE_S = 4.0
 _LONGEST_PAUSE_S = 60.0
-SAVED_WITHIN_S = 20.0
-"""A trial that trained for so long has saved: training does so every 10 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class _Words:
     over: str
     too_long: str
     hint: str
+    unproven: str = "trial {} ended and had nothing to save; the others follow"
 
 
 _SPACE = _Words(
@@ -84,7 +84,7 @@ class DiskWait:
         self._next_look = self._try_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._trying: int | None = None
-        self._trains_since: float | None = None
+        self._has_reported = False
         self._has_failed = False
         self._words = _SPACE
 
@@ -105,13 +105,19 @@ class DiskWait:
             self._try_at = max(self._try_at, self._next_look)
         elif not self._has_failed:
             self._end()
-        self._refuse_to_wait_longer()
+        if self._is_seen or self._trying is None:  # who tries may have long epochs
+            self._refuse_to_wait_longer()
 
     def _refuse_to_wait_longer(self) -> None:
         if self._since is not None and self._clock() - self._since > self._longest_s:
             raise EnvironmentFault(
                 self._words.too_long.format(self._longest_s, self._reason), hint=self._words.hint
             )
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a shortage was met, and nothing has been saved since."""
+        return self._since is not None
 
     @property
     def holds(self) -> bool:
@@ -123,26 +129,39 @@ class DiskWait:
     def handed_out(self, number: int) -> None:
         """Note that a trial begins; while space is short it is the one that tries."""
         if self._since is not None:
-            self._trying, self._trains_since = number, None
+            self._trying, self._has_reported = number, False
 
-    def heard(self, number: int, *, is_last: bool) -> None:
-        """Note a report of a trial that tells of no failure; it is saved if it is the last one."""
+    def heard(self, number: int, *, is_saved: bool) -> None:
+        """Note a report of a trial that tells of no failure.
+
+        Args:
+            number: of the trial.
+            is_saved: whether it has saved a checkpoint since its report before.
+        """
         if number != self._trying:
             return
-        now = self._clock()
-        if self._trains_since is None:
-            self._trains_since = now
-        proven_s = SAVED_WITHIN_S if self._words is _SPACE else 0.0
-        if is_last or now - self._trains_since >= proven_s:
-            self._has_failed, self._trying = False, None
-            self._pause_s = _FIRST_PAUSE_S
-            if not self._is_seen:
-                self._end()
+        self._has_reported = True
+        if is_saved:
+            self._recover()
 
-    def ended(self, number: int) -> None:
-        """Note that a trial does not run any more, for whatever reason."""
+    def put_back(self, number: int) -> None:
+        """Note that a trial does not run any more, but has not ended."""
         if number == self._trying:
             self._trying = None
+
+    def ended(self, number: int) -> None:
+        """Note that a trial is over: it had nothing to save if it had not come to that."""
+        if number != self._trying:
+            return
+        self._trying = None
+        if self._has_reported:
+            self._recover(self._words.unproven.format(number))
+
+    def _recover(self, told: str | None = None) -> None:
+        self._has_failed, self._trying = False, None
+        self._pause_s = _FIRST_PAUSE_S
+        if not self._is_seen:
+            self._end(told)
 
     def failed(self, reason: str, *, answers: bool = True) -> None:
         """Note that a trial could not save, or could not even read: storage does not answer."""
@@ -180,9 +199,9 @@ class DiskWait:
             self._since = self._clock() if self._since is None else self._since
             self._tell(words.waiting.format(reason))
 
-    def _end(self) -> None:
+    def _end(self, told: str | None = None) -> None:
         if self._since is not None:
-            self._tell(self._words.over.format(self._clock() - self._since))
+            self._tell(told or self._words.over.format(self._clock() - self._since))
             self._since = None
 
 

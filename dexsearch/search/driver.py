@@ -143,7 +143,7 @@ class StudyDriver:
         if trial is None or trial.attempt != report.attempt:
             return True
         if report.failure is None:
-            self._recovery.goes_on(trial, is_last=report.last)
+            self._recovery.goes_on(trial, is_saved=report.saved or report.last)
         for remark in report.remarks:
             self.tell(f"trial {trial.number}: {remark}")
         n_known = len(trial.values)

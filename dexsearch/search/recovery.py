@@ -10,7 +10,7 @@ from dexsearch.search.disk_wait import DiskWait
 from dexsearch.search.early_failures import EarlyFailures
 from dexsearch.search.journal import Journal
 from dexsearch.search.live_trial import LiveTrial
-from dexsearch.search.retries import Setback
+from dexsearch.search.retries import MAX_REFUSED_ENDS, Setback
 from dexsearch.search.sharing import RunningTrials
 from dexsearch.search.trial import Failure
 from dexsearch.search.watchdog import Watchdog
@@ -74,10 +74,9 @@ class Recovery:
         self._disk.handed_out(trial.number)
 
     def ended(self, trial: LiveTrial) -> None:
-        """Note that a trial does not run any more, for whatever reason."""
-        self._running.end(trial.number)
-        self._watchdog.end(trial.number)
+        """Note that a trial is over."""
         self._disk.ended(trial.number)
+        self._stopped(trial)
 
     def failed(self, trial: LiveTrial, failure: Failure) -> None:
         """Decide on a trial that says itself why it ended.
@@ -92,8 +91,11 @@ class Recovery:
             case "memory":
                 self._out_of_memory(trial, failure)
             case "disk" | "storage" as setback:
+                self._refuse_to_train_for_ever(trial, failure)
                 self._disk.failed(failure.reason, answers=setback == "disk")
                 self._again(trial, setback, failure.reason)
+            case "denied":
+                self._denied(trial, failure.reason)
             case "unfit":
                 self._again(trial, "unfit", failure.reason)
             case "exception":
@@ -113,9 +115,9 @@ class Recovery:
         trial.is_under_way = True
         self._early.settle()
 
-    def goes_on(self, trial: LiveTrial, *, is_last: bool) -> None:
-        """Note a report that tells of no failure; `is_last`: with it the trial is trained."""
-        self._disk.heard(trial.number, is_last=is_last)
+    def goes_on(self, trial: LiveTrial, *, is_saved: bool) -> None:
+        """Note a report that tells of no failure; `is_saved`: a checkpoint was stored for it."""
+        self._disk.heard(trial.number, is_saved=is_saved)
 
     def unsaved(self, trial: LiveTrial) -> None:
         """Put a trial back whose last checkpoint is not in the storage, to train that part again.
@@ -171,7 +173,37 @@ class Recovery:
     def _stop_running(self, trial: LiveTrial) -> None:
         """Pass over whatever the process of this attempt may still report."""
         trial.attempt += 1
-        self.ended(trial)
+        self._stopped(trial)
+
+    def _stopped(self, trial: LiveTrial) -> None:
+        self._running.end(trial.number)
+        self._watchdog.end(trial.number)
+        self._disk.put_back(trial.number)
+
+    def _refuse_to_train_for_ever(self, trial: LiveTrial, failure: Failure) -> None:
+        """Stop the search where the same last checkpoint is refused again and again."""
+        if not failure.is_trained or (failure.kind == "disk" and self._disk.is_waiting):
+            return
+        trial.setbacks.refused_ends += 1
+        if trial.setbacks.refused_ends >= MAX_REFUSED_ENDS:
+            raise EnvironmentFault(
+                f"trial {trial.number} is trained to its end and cannot be saved: "
+                f"{failure.reason}",
+                hint="see what the storage refuses: a quota, the size of a request, its keys; "
+                "the same command then continues the search",
+            )
+
+    def _denied(self, trial: LiveTrial, reason: str) -> None:
+        """Try once more, for keys that are just being renewed; then nobody is let in."""
+        trial.setbacks.denials += 1
+        if trial.setbacks.denials > 1:
+            raise EnvironmentFault(
+                f"trial {trial.number} is not let into the storage: {reason}",
+                hint="renew the keys in the environment of every node, such as AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN or GOOGLE_APPLICATION_CREDENTIALS, "
+                "or the rights of the machine's role; the same command then continues the search",
+            )
+        self._again(trial, "exception", reason, pause_s=2.0)
 
     def _out_of_memory(self, trial: LiveTrial, failure: Failure) -> None:
         """Put a trial back where its neighbours on the GPU may be to blame; fail it otherwise."""

@@ -7,7 +7,10 @@
     exception        once, from its checkpoint                            failed
     memory           put back where it had neighbours, see sharing.py     failed
     disk             put back until there is space, see disk_wait.py
-    storage          put back until it answers, likewise
+    storage          put back until it answers, likewise; where its last epoch is trained and
+                     MAX_REFUSED_ENDS times not taken, the search stops
+    denied           the keys of object storage are not valid (any more): once, then the search
+                     stops
     numeric          never                                                failed
     configuration    never                                                failed
     data             never: the search stops, the trial is to be continued; where only one of
@@ -34,6 +37,9 @@ MAX_STARTS = 1
 MAX_EXCEPTIONS = 1
 """How often a trial is started again after an exception of its own."""
 
+MAX_REFUSED_ENDS = 3
+"""How often a trial is trained to its end and cannot be saved before the search stops."""
+
 _LONGEST_PAUSE_S = 30.0
 
 Setback = Literal[
@@ -50,6 +56,10 @@ class Setbacks:
     node_losses: int = 0
     starts: int = 0
     exceptions: int = 0
+    denials: int = 0
+    refused_ends: int = 0
+    """How often it was trained to its end and could not be saved, in a wait of its own each where
+    a disk was full: one wait has its own limit."""
     is_unsaved: bool = False
     """Whether it was trained to its end, and its last checkpoint was not in the storage."""
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from dexsearch.errors import DataError
 from dexsearch.search.remarks import remarks_of_training
 from dexsearch.training.out_of_memory import tells_of_memory
+from dexsearch.training.saving import TRAINED, heard_saves
 
 UNDECIDED_S = 1.0
 """How long a worker trains between two reports while no verdict can fall."""
@@ -28,6 +29,7 @@ FailureKind = Literal[
     "data",
     "disk",
     "storage",
+    "denied",
     "exception",
     "configuration",
     "infrastructure",
@@ -80,6 +82,8 @@ class Failure:
     last_lines: str = ""
     token: int = 0
     """Where it was superseded: the token of whoever writes its checkpoints now."""
+    is_trained: bool = False
+    """Whether all that failed is to save the last epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,10 @@ class Report:
     """The assignment's; a report of an earlier attempt comes from a process taken for lost."""
     remarks: tuple[str, ...] = ()
     """What training warned of: a checkpoint that it passed over, for example."""
+    saved: bool = False
+    """Whether a checkpoint was stored since the report before."""
+    node: str | None = None
+    """Where it was trained, by Ray's identifier; added by the driver's side, None if unknown."""
 
 
 class TrialStepper:
@@ -131,9 +139,9 @@ class TrialStepper:
 
     def step(self) -> Report:
         """Train the trial at hand until a report is due; `report.last` says that it is over."""
-        with remarks_of_training() as remarks:
+        with remarks_of_training() as remarks, heard_saves() as saves:
             report = self._step()
-        return replace(report, remarks=tuple(remarks)) if remarks else report
+        return replace(report, remarks=tuple(remarks), saved=bool(saves))
 
     def _step(self) -> Report:
         if self._assignment is None:
@@ -193,8 +201,9 @@ def failure_of(error: Exception) -> Failure:
     last_lines = "".join(lines)[-4000:]
     kind = _kind_of(error)
     return Failure(
-        kind, reason, last_lines, getattr(error, "token", 0) if kind == "superseded" else 0
-    )
+        kind, reason, last_lines, getattr(error, "token", 0) if kind == "superseded" else 0,
+        is_trained=TRAINED in getattr(error, "__notes__", ()),
+    )  # fmt: skip
 
 
 def _kind_of(error: Exception) -> FailureKind:
@@ -202,6 +211,8 @@ def _kind_of(error: Exception) -> FailureKind:
         return "data"
     if type(error).__name__ == "SupersededError":
         return "superseded"
+    if type(error).__name__ == "StorageDeniedError":
+        return "denied"
     if type(error).__name__ == "TrainingDiverged" or isinstance(error, FloatingPointError):
         return "numeric"
     if is_short_of_disk(error):

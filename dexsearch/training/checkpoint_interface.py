@@ -21,6 +21,18 @@ _UNREACHABLE = (
 """What folders of a server that is gone raise, or a disk that fails."""
 
 
+_DENIED = (
+    "ACCESS_DENIED", "AccessDenied", "INVALID_ACCESS_KEY", "InvalidAccessKey", "EXPIRED_TOKEN",
+    "ExpiredToken", "CLIENT_TOKEN", "SIGNATURE", "SignatureDoesNotMatch", "PERMISSION_DENIED",
+    "UNAUTHENTICATED", "OAuth2", "HTTP status 401", "HTTP status 403",
+)  # fmt: skip
+_FULL = ("quota exceeded", "quotaexceeded", "storage full", "no space left")
+
+
+class StorageDeniedError(PermissionError):
+    """Object storage answers, and does not let this process in: its keys are not valid there."""
+
+
 class SupersededError(Exception):
     """Another process has begun to write the same checkpoints; this one must stop."""
 
@@ -33,8 +45,9 @@ class SupersededError(Exception):
 class CheckpointStore(ABC):
     """The checkpoints of one run; each is a set of named files, whole or passed over.
 
-    A full disk raises the OSError of the system; storage that does not answer raises
-    ConnectionError, which says nothing about what it holds.
+    A full disk raises the OSError of the system, and so does object storage over its quota;
+    storage that does not answer raises ConnectionError, which says nothing about what it holds.
+    Object storage that lets nobody in raises StorageDeniedError.
     """
 
     def __init__(self, location: str) -> None:
@@ -90,7 +103,7 @@ class CheckpointStore(ABC):
             contents = {name: self.read(epoch, name, hashes[name]) for name in hashes}
         except (*ABSENT, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{place}: incomplete checkpoint ({error})") from None
-        except ConnectionError:
+        except (ConnectionError, StorageDeniedError):
             raise
         except OSError as error:
             raise ConnectionError(f"{place}: cannot be read ({error})") from error
@@ -102,12 +115,22 @@ class CheckpointStore(ABC):
 
 @contextlib.contextmanager
 def answering(location: str) -> Iterator[None]:
-    """Tell an error of the storage itself from one of a file; object storage has no numbers."""
+    """Tell an error of the storage itself from one of a file.
+
+    Object storage has no numbers: words tell whether it is full, or lets nobody in.
+    """
     try:
         yield
-    except ConnectionError:
+    except (ConnectionError, StorageDeniedError):
         raise
     except OSError as error:
         if error.errno is not None and error.errno not in _UNREACHABLE:
             raise
-        raise ConnectionError(f"{location}: {str(error).splitlines()[0][:300]}") from None
+        told = f"{location}: {str(error).splitlines()[0][:300]}"
+        if error.errno is not None:
+            raise ConnectionError(told) from None
+        if any(words in told.lower() for words in _FULL):
+            raise OSError(errno.EDQUOT, told) from None
+        if any(word in told for word in _DENIED):
+            raise StorageDeniedError(errno.EACCES, told) from None
+        raise ConnectionError(told) from None

@@ -3,7 +3,13 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from dexsearch.training.checkpoint_interface import MANIFEST, WRITER, CheckpointStore, answering
+from dexsearch.training.checkpoint_interface import (
+    MANIFEST,
+    WRITER,
+    CheckpointStore,
+    StorageDeniedError,
+    answering,
+)
 
 _UPLOADS = 4
 
@@ -46,10 +52,13 @@ class ObjectStore(CheckpointStore):
             return self._objects.get(_object_name(epoch, name, sha256))
 
     def delete(self, epoch: int) -> None:
-        """Delete the manifest first."""
-        with answering(self.location):
-            self._objects.delete(_object_name(epoch, MANIFEST, None))
-            self._objects.delete_folder(f"{epoch:05d}")
+        """Delete the manifest first; keys that may only write leave what is superfluous."""
+        try:
+            with answering(self.location):
+                self._objects.delete(_object_name(epoch, MANIFEST, None))
+                self._objects.delete_folder(f"{epoch:05d}")
+        except StorageDeniedError as error:
+            raise ConnectionError(str(error)) from None
 
     def owner(self) -> str | None:
         """Read it from its object."""

@@ -25,6 +25,7 @@ from dexsearch.training.out_of_memory import TrainingOutOfMemory, naming_memory
 from dexsearch.training.precision import Precision
 from dexsearch.training.record import EpochRecord, TrainingDiverged
 from dexsearch.training.restore import tensors_of
+from dexsearch.training.saving import TRAINED, tell_saved
 from dexsearch.training.schedule import check_length
 from dexsearch.training.training_run import TrainingRun
 
@@ -69,7 +70,8 @@ def train(
         SupersededError: at once if a call of a higher rank continues the same run; from the
             iterator, once another call does.
         OSError: if checkpoints cannot be read or stored; of a full disk as the system says it,
-            ConnectionError if the storage does not answer at the begin or at the end.
+            ConnectionError if the storage does not answer at the begin or at the end, with the
+            note `saving.TRAINED` at the end; StorageDeniedError if it lets nobody in.
     """
     height, width = (int(side) for side in data.train.input.shape[-2:])
     fits(config, (height, width))
@@ -114,7 +116,11 @@ def _save(writer: CheckpointWriter, run: TrainingRun, *, is_final: bool) -> None
     """Save; storage that does not answer in mid-run costs a checkpoint, not the run."""
     try:
         save_checkpoint(writer, run.state(), tensors_of(run.networks))
-    except ConnectionError as error:
+    except OSError as error:
         if is_final:
+            error.add_note(TRAINED)
+        if is_final or not isinstance(error, ConnectionError):
             raise
         _log.warning("no checkpoint of epoch %d: %s", len(run.curve), error)
+    else:
+        tell_saved(len(run.curve))

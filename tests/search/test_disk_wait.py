@@ -11,7 +11,7 @@ from searching import check_study, search_here
 
 from dexsearch.errors import EnvironmentFault
 from dexsearch.ledger.log import Event, EventLog, read_events
-from dexsearch.search.disk_wait import SAVED_WITHIN_S, DiskWait, PatientLog
+from dexsearch.search.disk_wait import DiskWait, PatientLog
 from dexsearch.search.trial import Assignment, Record
 
 
@@ -63,23 +63,24 @@ def test_after_a_failed_save_one_trial_tries_before_the_others() -> None:
     assert not disk.wait.holds
     disk.wait.handed_out(3)
     assert disk.wait.holds, "one alone tries"
-    disk.wait.heard(8, is_last=True)
+    disk.wait.heard(8, is_saved=True)
     assert disk.wait.holds, "that of another may have been before"
     disk.wait.failed("OSError: full")
-    disk.wait.ended(3)
+    disk.wait.put_back(3)
     disk.passes(5)
     assert disk.wait.holds, "later the second time"
     disk.passes(5)
     disk.wait.handed_out(4)
-    disk.passes(60)
-    disk.wait.heard(4, is_last=False)
-    disk.passes(SAVED_WITHIN_S - 1)
-    disk.wait.heard(4, is_last=False)
-    assert disk.wait.holds, "it may have begun to train just now, and not have saved yet"
-    disk.passes(2)
-    disk.wait.heard(4, is_last=False)
+    for _ in range(100):
+        disk.passes(60)
+        disk.wait.heard(4, is_saved=False)
+    assert disk.wait.holds, "what it trains says nothing about what it saves"
+    disk.wait.heard(4, is_saved=True)
     assert not disk.wait.holds
-    assert len(disk.told) == 2
+    disk.wait.failed("OSError: full")
+    disk.passes(5)
+    assert not disk.wait.holds, "the next shortage is tried as soon as the first one was"
+    assert len(disk.told) == 3
 
 
 def test_new_epochs_before_each_failing_save_are_no_sign_of_space() -> None:
@@ -93,37 +94,59 @@ def test_new_epochs_before_each_failing_save_are_no_sign_of_space() -> None:
             disk.wait.handed_out(number)
             for _ in range(9):
                 disk.passes(1)
-                disk.wait.heard(number, is_last=False)
+                disk.wait.heard(number, is_saved=False)
 
     with pytest.raises(EnvironmentFault, match="short of disk space for 600 s"):
         train_in_vain()
     assert len(disk.told) == 1, "never taken for over"
 
 
-def test_the_last_epoch_is_reported_after_it_was_saved() -> None:
-    disk = Disk()
-    disk.wait.failed("OSError: full")
-    disk.passes(5)
-    disk.wait.handed_out(1)
-    disk.wait.heard(1, is_last=True)
-    assert not disk.wait.holds
-
-
-def test_a_trial_that_begins_has_found_that_storage_answers() -> None:
+@pytest.mark.parametrize("answers", [True, False])
+def test_only_a_saved_checkpoint_ends_a_wait(answers: bool) -> None:
+    """Storage that can be read, so that a trial begins and trains, may refuse what is written."""
     disk = Disk()
     for number in range(3):
-        disk.wait.failed("ConnectionError: s3", answers=False)
+        disk.wait.failed("OSError: refused", answers=answers)
         assert disk.wait.holds
         disk.passes(60)
         disk.wait.handed_out(number)
+        disk.wait.heard(number, is_saved=False)
         assert disk.wait.holds, "one alone tries"
-    disk.wait.heard(2, is_last=False)
+    disk.wait.heard(2, is_saved=True)
     assert not disk.wait.holds
-    assert disk.told == [
-        "waiting for storage that does not answer: ConnectionError: s3; once it does, the search "
-        "goes on",
-        "storage answers again after 180 s",
-    ]
+    waits, over = disk.told
+    assert waits.startswith("waiting for " + ("disk space" if answers else "storage that does"))
+    assert over.endswith("again after 180 s")
+
+
+def test_a_trial_pruned_before_it_had_anything_to_save_lets_the_others_follow() -> None:
+    disk = Disk(longest_s=600)
+    disk.wait.failed("OSError: full")
+    disk.passes(5)
+    disk.wait.handed_out(1)
+    disk.wait.ended(1)
+    assert disk.wait.is_waiting, "it ended before it had trained at all"
+    disk.wait.handed_out(2)
+    disk.wait.heard(2, is_saved=False)
+    disk.wait.ended(2)
+    assert not disk.wait.is_waiting
+    disk.passes(1000)
+    for number in range(3, 8):
+        assert not disk.wait.holds, "as many at once as there is room for"
+        disk.wait.handed_out(number)
+    assert disk.told[1] == "trial 2 ended and had nothing to save; the others follow"
+
+
+def test_nobody_gives_up_while_a_trial_tries_whose_epochs_are_long() -> None:
+    disk = Disk(longest_s=600)
+    disk.wait.failed("OSError: full")
+    disk.passes(5)
+    disk.wait.handed_out(1)
+    disk.passes(3000)
+    disk.wait.failed("OSError: full")
+    disk.wait.put_back(1)
+    with pytest.raises(EnvironmentFault, match="short of disk space for 600 s"):
+        disk.passes(20)
 
 
 def test_a_wait_that_takes_too_long_ends_the_search() -> None:
@@ -155,6 +178,14 @@ def test_the_ledger_waits_for_space_and_says_so_once() -> None:
     assert log.append({"event": "x"}) == {"event": "x"}
     assert disk.now == 10
     assert len(disk.told) == 2
+
+
+def test_the_ledger_does_not_wait_for_ever() -> None:
+    disk = Disk(longest_s=60)
+    log = PatientLog(FullDisk(1000), disk.wait, pause=disk.sleep)  # type: ignore[arg-type]
+    with pytest.raises(EnvironmentFault, match="short of disk space for 60 s"):
+        log.append({"event": "x"})
+    assert disk.now < 70
 
 
 @pytest.mark.parametrize(("number", "is_stopped"), [(errno.EIO, False), (errno.ENOSPC, True)])
