@@ -1,6 +1,7 @@
 """The container file and the compose files: valid, without secrets, closed to the network."""
 
 import fnmatch
+import re
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -96,6 +97,15 @@ def test_compose_files_fit_the_specification(name: str) -> None:
 def _services() -> dict[str, dict[str, Any]]:
     services: dict[str, dict[str, Any]] = compose()["services"]
     return services
+
+
+def test_every_container_is_bounded_and_without_capabilities() -> None:
+    for name, service in _services().items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        for limit in ("mem_limit", "pids_limit"):  # a variable, with a default
+            assert re.fullmatch(r"\$\{DEXSEARCH_\w+:-\d+g?\}", service[limit]), (name, limit)
 
 
 def test_ports_are_published_on_loopback_only() -> None:

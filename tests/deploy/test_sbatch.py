@@ -40,6 +40,12 @@ def test_slurm_is_asked_to_warn_to_queue_again_and_to_outlive_nodes() -> None:
     assert {"--signal=B:USR1@120", "--requeue", "--no-kill", "--open-mode=append"} <= asked
 
 
+def test_ray_is_given_a_folder_within_one_that_nobody_else_enters() -> None:
+    told = SCRIPT.read_text()
+    assert "scratch=$(mktemp -d /tmp/dexray-XXXXXX)" in told
+    assert re.findall(r"--temp-dir=(\S+)", told) == ['"$scratch/r"']
+
+
 @pytest.fixture
 def slurm(tmp_path: Path) -> Iterator[PretendedSlurm]:
     pretended = PretendedSlurm(tmp_path)

@@ -29,6 +29,8 @@ HARDENING = {
     "PrivateTmp": "yes",
     "CapabilityBoundingSet": "",
     "User": "dexsearch",
+    "UMask": "0077",
+    "StateDirectoryMode": "0700",
 }
 
 
@@ -80,6 +82,7 @@ def test_whoever_runs_or_joins_ray_can_write_its_sessions() -> None:
     assert joining == RAY_UNITS
     for name in joining:  # ProtectSystem=strict closes /var/cache otherwise
         assert unit(name)["CacheDirectory"] == ["dexsearch"]
+        assert unit(name)["CacheDirectoryMode"] == ["0700"]  # Ray opens what it is given: 0777
         folder = [w for w in unit(name)["ExecStart"][0].split() if w.startswith("--temp-dir=")]
         assert folder in ([], ["--temp-dir=%C/dexsearch/ray"])
 
@@ -98,8 +101,28 @@ def test_a_search_starts_again_after_faults_but_not_after_mistakes() -> None:
     found = unit("dexsearch-tune@.service")
     assert found["Restart"] == ["on-failure"]
     assert found["SuccessExitStatus"] == ["130 143"]  # told to stop, to be continued
-    assert {"2", "3", "5", "7"} <= set(found["RestartPreventExitStatus"][0].split())
-    assert not {"1", "4", "6"} & set(found["RestartPreventExitStatus"][0].split())
+    assert {"1", "2", "3", "5", "7"} <= set(found["RestartPreventExitStatus"][0].split())
+    assert not {"4", "6"} & set(found["RestartPreventExitStatus"][0].split())
+
+
+def test_a_search_whose_cluster_stays_away_is_given_up_after_a_while() -> None:
+    """An interval that fewer starts than the limit can fill would be no limit."""
+    found = unit("dexsearch-tune@.service")
+    hours = int(found["StartLimitIntervalSec"][0].removesuffix("h"))
+    slowest_start_s = 60
+    burst, pause_s = int(found["StartLimitBurst"][0]), int(found["RestartSec"][0])
+    assert burst * (pause_s + slowest_start_s) < hours * 3600
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_no_unit_can_take_the_whole_machine(name: str) -> None:
+    found = unit(name)
+    assert int(found["TasksMax"][0]) > 0
+    assert 0 < int(found["MemoryMax"][0].removesuffix("%")) < 100
+
+
+def test_a_trial_that_is_killed_for_memory_does_not_end_its_node() -> None:
+    assert unit("dexsearch-worker.service")["OOMPolicy"] == ["continue"]
 
 
 def test_the_server_listens_on_loopback_with_a_password() -> None:
@@ -132,3 +155,10 @@ def test_the_launcher_hands_the_token_out_as_a_file_and_starts_nothing_without()
     head = " ".join(told["head_start_ray_commands"])
     assert all(f"{name}={value}" in head for name, value in HEALTH_CHECK.items())
     assert "--dashboard-host=127.0.0.1" in head
+
+
+def test_the_launcher_gives_ray_a_folder_within_one_that_nobody_else_enters() -> None:
+    for part in ("head", "worker"):
+        lines = launcher()[f"{part}_start_ray_commands"]
+        (start,) = [line for line in lines if "ray start" in line]
+        assert '--temp-dir="$(mktemp -d /tmp/dexray-XXXXXX)/r"' in start
