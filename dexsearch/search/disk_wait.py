@@ -70,7 +70,7 @@ class DiskWait:
             tell: is given each line for whoever watches the search.
             longest_s: after waiting for so long the search ends.
             shortage: says what is short and where, None if nothing is.
-            is_stopped: tells whether the search was asked to stop.
+            is_stopped: tells whether the search was asked to stop, or its time is over.
             clock: in seconds.
         """
         self._tell = tell
@@ -175,8 +175,8 @@ class DiskWait:
         """Return what `write` returns, once the disk takes it; nothing else goes on meanwhile.
 
         Raises:
-            EnvironmentFault: that of `write`, if its reason is another one or the search was asked
-                to stop; or if space has been short for too long.
+            EnvironmentFault: that of `write`, if its reason is another one or the search is to
+                stop; or if space has been short for too long.
         """
         while True:
             try:

@@ -59,7 +59,7 @@ class StudyDriver:
         self.checkpoints = FinalCheckpoints(storage, space.epochs, record.folder, self.tell)
         disk = DiskWait(
             progress.message, longest_s=space.resources.disk_wait_s, shortage=shortage,
-            is_stopped=lambda: self.stop_requested, clock=clock,
+            is_stopped=lambda: self.stop_requested or is_time_over(), clock=clock,
         )  # fmt: skip
         self._journal = Journal(
             PatientLog(log, disk), study, progress, limits=space.limits,

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 
 from dexsearch.config.space import SearchSpace
+from dexsearch.errors import EnvironmentFault, Interrupted, Terminated
 from dexsearch.ledger.study import StudyRecord, read_study
 from dexsearch.location import is_uri
 from dexsearch.search.backend import Backend
@@ -60,7 +61,8 @@ def run_study(
 
     The same call after Ctrl-C, a kill or a power cut continues the same search: unfinished
     trials first, each from its newest valid checkpoint. A signal does not raise; it shows in
-    the outcome, so that the caller can still register what is complete.
+    the outcome, so that the caller can still register what is complete. Only where the search
+    cannot be ended tidily, because a disk is full for example, the signal is raised.
 
     Args:
         space: what to search; `space.trials` is the total, earlier trials included.
@@ -80,6 +82,7 @@ def run_study(
     Raises:
         ConfigurationError: if the study was begun as another search.
         StudyBusy: if another process works on it, or has taken it over meanwhile.
+        Interrupted: after a signal, where a fault met the search as well: what it says.
         EnvironmentFault: if Ray cannot be started or joined, or a disk is full.
         DataError: if the dataset cannot be used.
     """
@@ -100,11 +103,12 @@ def run_study(
         )  # fmt: skip
         signals = StopOnSignals(driver.request_stop, is_idle=lambda: not driver.running)
         interrupted = False
-        if driver.n_left:
-            runner = backend or training_backend(request, folder, site)
-            interrupted = _was_interrupted(runner, driver, signals)
-        opened.lease.check()
-        opened.database.bring_up_to_date()
+        with _signal_first(signals):
+            if driver.n_left:
+                runner = backend or training_backend(request, folder, site)
+                interrupted = _was_interrupted(runner, driver, signals)
+            opened.lease.check()
+            opened.database.bring_up_to_date()
     code = signals.exit_code or (130 if interrupted else None)
     return StudyOutcome(
         read_study(folder),
@@ -146,6 +150,18 @@ def _was_interrupted(backend: Backend, driver: StudyDriver, signals: StopOnSigna
         except KeyboardInterrupt:
             return True
     return False
+
+
+@contextmanager
+def _signal_first(signals: StopOnSignals) -> Iterator[None]:
+    """Let a signal that came decide the exit code, which a scheduler goes by; tell the fault."""
+    try:
+        yield
+    except EnvironmentFault as fault:
+        if signals.exit_code is None:
+            raise
+        kind = Terminated if signals.exit_code == Terminated.exit_code else Interrupted
+        raise kind(f"stopped by a signal; besides, {fault}", hint=fault.hint) from fault
 
 
 def _farewell(display: Progress, lease: Lease) -> Callable[[], None]:

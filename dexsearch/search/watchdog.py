@@ -65,7 +65,7 @@ class Watchdog:
 
     def begin(self, number: int) -> None:
         """Watch a trial from now on: its process was told to begin."""
-        self._watched[number] = _Watched(self._clock())
+        self._watched[number] = _Watched(self._now())
 
     def end(self, number: int) -> None:
         """Leave a trial alone, if it was watched."""
@@ -79,10 +79,10 @@ class Watchdog:
             n_epochs: how many epochs it trained for that; those of an earlier process do not
                 count.
         """
+        now = self._now()
         watched = self._watched.get(number)
         if watched is None:
             return
-        now = self._clock()
         passed_s, watched.heard_at = now - watched.heard_at, now
         if not watched.has_reported:
             watched.has_reported = True
@@ -93,9 +93,7 @@ class Watchdog:
 
     def silent(self) -> tuple[Silence, ...]:
         """Return the trials that have been silent for too long, and watch them no more."""
-        now = self._clock()
-        self._forgive(now - self._looked_at)
-        self._looked_at = now
+        now = self._now()
         if self._least_s <= 0:
             return ()
         found = []
@@ -108,11 +106,14 @@ class Watchdog:
             self._alarms[silence.number] = self._alarms.get(silence.number, 0) + 1
         return tuple(found)
 
-    def _forgive(self, unwatched_s: float) -> None:
-        """Leave out the time in which nobody could have heard a report."""
+    def _now(self) -> float:
+        """Return the time, after leaving out that in which nobody could have heard a report."""
+        now = self._clock()
+        unwatched_s, self._looked_at = now - self._looked_at, now
         if unwatched_s > _AWAY_S:
             for watched in self._watched.values():
                 watched.heard_at += unwatched_s
+        return now
 
     def _limit(self, number: int, watched: _Watched) -> float:
         """Return for how many seconds a trial may be silent."""

@@ -135,3 +135,35 @@ def test_without_a_limit_nobody_is_named(least_s: float) -> None:
     watched.dog.begin(1)
     watched.wait(5000)
     assert watched.alarms == []
+
+
+@pytest.mark.parametrize("first", ["heard", "begin"])
+def test_who_reports_first_after_the_driver_was_away_has_not_trained_that_long(first: str) -> None:
+    """A report that lay in the queue for an hour is of an epoch of seconds."""
+    watched = Watched(60)
+    watched.dog.begin(1)
+    watched.epochs(1, 5, 2)
+    watched.clock.now += 3600
+    if first == "heard":
+        watched.dog.heard(1, 1)
+    else:
+        watched.dog.begin(1)
+        watched.dog.heard(1, 1)
+    since = watched.clock.now
+    watched.wait(1000)
+    assert [number for _, number in watched.alarms] == [1]
+    assert 60 < watched.alarms[0][0] - since < 65
+
+
+def test_one_trial_that_waited_makes_no_other_one_wait() -> None:
+    watched = Watched(60)
+    for number in range(20):
+        watched.dog.begin(number)
+    watched.wait(2)
+    watched.clock.now += 3600
+    for number in range(20):
+        watched.dog.heard(number, 1)
+        watched.dog.heard(number, 1)
+    watched.dog.begin(99)
+    watched.wait(601)
+    assert 99 in [number for _, number in watched.alarms]
