@@ -129,7 +129,10 @@ def fresh(clusters: Clusters) -> LabCluster:
 
 @pytest.fixture
 def new_search(tmp_path: Path, dataset: Path) -> Iterator[NewSearch]:
-    """Make searches on a cluster, driven from its head; end what still runs of them."""
+    """Make searches on a cluster, driven from its head; end what still runs of them.
+
+    No event that was once in one of their ledgers may be gone at the end, whatever the fault was.
+    """
     made: list[Search] = []
 
     def make(cluster: LabCluster, *, host: int = 1, **changes: object) -> Search:
@@ -143,3 +146,5 @@ def new_search(tmp_path: Path, dataset: Path) -> Iterator[NewSearch]:
     yield make
     for search in made:
         search.end_all()
+    for search in made:
+        search.look_back()

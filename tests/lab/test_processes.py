@@ -4,15 +4,20 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from clusters import LabCluster, mode_of_files
-from laws import assert_whole, continued_since, recovery
+from laws import assert_whole, continued_since, part_done, recovery
 from namespaces import command_line
 from searches import HALVING, NewSearch, Search
 from table import Row
+
+from dexsearch.registry.record import read_registry
 
 pytestmark = pytest.mark.lab
 ENVIRONMENT_FAULT = 4
@@ -61,7 +66,9 @@ def finish(search: Search, row: Row, since: float, trials: int) -> None:
     whole = assert_whole(search.study, trials, states=("complete", "pruned"))
     row.lost_twice = whole.told
     row.saw(whole.states)
-    row.recovery = str(recovery(search.study, since) or row.recovery)
+    found = recovery(search.study, since)
+    if found is not None:
+        row.recovery, row.training_s = str(found), found.training_s
 
 
 def running(search: Search, cluster: LabCluster, n_epochs: int) -> int:
@@ -120,26 +127,72 @@ def test_partition(fresh: LabCluster, new_search: NewSearch, row: Row) -> None:
     )
 
 
-def test_driver_killed(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    """Eight times at a random moment of its start, twelve times while it writes the ledger."""
-    search = new_search(steady, trials=10, epochs=100, pruner=HALVING)
-    moments = random.Random(6)
-    kinds = ["start"] * 8 + ["work"] * (N_KILLS - 8)
-    moments.shuffle(kinds)
-    for kind in kinds:
+def kill_at_start(search: Search, pause_s: float) -> None:
+    """Kill the driver so long after it was started."""
+    driver = search.start()
+    time.sleep(pause_s)
+    assert driver.process.poll() is None, driver.stderr
+    driver.kill_alone()
+
+
+def kill_at_work(search: Search, part: float, pause_s: float) -> None:
+    """Kill the driver after it has written, and a part of all epochs is done, and a bit more."""
+    n_before = len(search.events)
+    driver = search.start()
+    search.wait_for(
+        lambda: len(search.events) > n_before and part_done(search.study) >= part, driver
+    )
+    time.sleep(pause_s)
+    assert driver.process.poll() is None, driver.stderr
+    driver.kill_alone()
+
+
+def kill_at_the_end(search: Search, sign: str, pause_s: float) -> None:
+    """Kill the driver so long after it has said `sign`; sooner if it is through by then."""
+    for halvings in range(10):
         driver = search.start()
-        if kind == "work":
-            wanted = len(search.events) + moments.randrange(1, 15)
-            search.wait_for(lambda wanted=wanted: len(search.events) >= wanted, driver)
-        time.sleep(moments.uniform(0, 8 if kind == "start" else 1))
-        assert driver.process.poll() is None, driver.stderr
-        driver.process.kill()
-        driver.process.wait()
-    n_before = search.n_epochs
+        search.wait_for(partial(driver.has_said, sign), driver)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.process.wait(pause_s / 2**halvings)
+        if driver.process.poll() is None:
+            driver.kill_alone()
+            return
+        assert driver.code == 0, driver.stderr
+    raise AssertionError(f"it ends within a moment of saying {sign!r}")
+
+
+def kills(moments: random.Random) -> list[Callable[[Search], None]]:
+    """Return twenty: of its start, over all of its epochs, and after the last trial."""
+    # Two of ten trials are left at 0.8, and neither is through within half a second.
+    work = sorted(moments.uniform(0.01, 0.8) for _ in range(12))
+    steps: list[Callable[[Search], None]] = [
+        partial(kill_at_work, part=part, pause_s=moments.uniform(0, 0.5)) for part in work
+    ]
+    for _ in range(4):
+        start = partial(kill_at_start, pause_s=moments.uniform(0, 8))
+        steps.insert(moments.randrange(6), start)
+    for sign in ("registering the best", "bringing MLflow up") * 2:
+        steps.append(partial(kill_at_the_end, sign=sign, pause_s=moments.uniform(0, 2)))
+    return steps
+
+
+def test_driver_killed(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
+    search = new_search(steady, trials=10, epochs=100, pruner=HALVING, register=1)
+    done = []
+    for kill in kills(random.Random(6)):
+        kill(search)
+        done.append(search.n_epochs)
+    assert len(done) == N_KILLS
     last = search.start()
     finish(search, row, last.begun, 10)
     row.recovery = ""
-    row.saw(f"{n_before} epochs after {N_KILLS} kills, {search.n_epochs} at the end")
+    registered = read_registry(search.workspace).versions
+    assert len(registered) == 1, registered
+    quarters = [sum(n * 4 // (done[-1] + 1) == quarter for n in done) for quarter in range(4)]
+    row.saw(
+        f"{N_KILLS} kills, by quarters of the {done[-1]} epochs: {quarters}, the last 4 of them "
+        "after the last trial; 1 version registered"
+    )
 
 
 def test_head_killed(fresh: LabCluster, new_search: NewSearch, row: Row) -> None:

@@ -1,18 +1,31 @@
 """What holds of a study whatever happened to it, and how long it needed to recover."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from dexsearch.ledger.log import read_events
+from dexsearch.ledger.log import Event, read_events
 from dexsearch.ledger.study import LEDGER_NAME, StudyRecord, read_study
 
 _STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 _ENDED = frozenset(_STATES)
+
+
+def assert_kept(before: Sequence[Event], now: Sequence[Event]) -> None:
+    """Check that a ledger begins with what it once was: no event is gone, none is another.
+
+    Whether an epoch was lost shows only so. A trial that is trained again from an older checkpoint
+    ends with every epoch once all the same.
+    """
+    pairs = zip(before, now, strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    gone = before[same:]
+    assert not gone, f"{len(gone)} events that were in the ledger are gone, from {gone[0]} on"
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,19 @@ def assert_whole(
         assert (trial.last_epoch == wanted) == (trial.state == "complete"), trial.number
     assert optuna_states(folder) == {t.number: _STATES[t.state] for t in record.trials}
     return whole
+
+
+def part_done(folder: Path) -> float:
+    """Return how much of a search is done, 1 at its end: the mean over the trials asked for.
+
+    A trial that has ended is done, and one that runs to the part of its epochs that it has.
+    """
+    if not (folder / LEDGER_NAME).exists():
+        return 0.0
+    record = read_study(folder)
+    epochs = int(record.space["epochs"])
+    parts = (1.0 if t.state in _ENDED else t.last_epoch / epochs for t in record.trials)
+    return sum(parts) / int(record.space["trials"])
 
 
 def optuna_states(folder: Path) -> dict[int, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters import wait_until
+from laws import assert_kept
 
 from dexsearch.ledger.log import Event, read_events
 from dexsearch.ledger.study import LEDGER_NAME
@@ -50,6 +51,7 @@ class Search:
     flags: tuple[str, ...] = ()
     drivers: list["Driver"] = field(default_factory=list)
     """Every run of the command, in order."""
+    _read: list[Event] = field(default_factory=list)
 
     @classmethod
     def made(
@@ -79,8 +81,15 @@ class Search:
 
     @property
     def events(self) -> list[Event]:
-        """What its ledger has."""
-        return read_events(self.ledger)
+        """What its ledger has, which must begin with all that was ever read of it."""
+        events = read_events(self.ledger)
+        assert_kept(self._read, events)
+        self._read = events
+        return events
+
+    def look_back(self) -> None:
+        """Check that nothing is gone of what the ledger ever had."""
+        _ = self.events
 
     @property
     def n_epochs(self) -> int:
@@ -96,7 +105,8 @@ class Search:
         ]  # fmt: skip
 
     def start(self, *flags: str, **environment: str) -> "Driver":
-        """Start the command and return at once."""
+        """Start the command and return at once; what the ledger has by then has to stay."""
+        self.look_back()
         errors = self.folder / f"stderr-{len(self.drivers)}.txt"
         results = errors.with_name(f"stdout-{len(self.drivers)}.txt")
         with errors.open("wb") as err, results.open("wb") as out:
@@ -182,6 +192,15 @@ class Driver:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the driver alone."""
         self.process.send_signal(number)
+
+    def has_said(self, text: str) -> bool:
+        """Tell whether it has said something so far."""
+        return text in self.stderr
+
+    def kill_alone(self) -> None:
+        """Kill it, and nothing that it started."""
+        self.process.kill()
+        self.process.wait()
 
     def kill(self) -> None:
         """Kill it and whatever it started."""

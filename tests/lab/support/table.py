@@ -24,6 +24,8 @@ class Row:
     seen: list[str] = field(default_factory=list)
     lost_twice: str = ""
     recovery: str = ""
+    training_s: float | None = None
+    """From the fault until the trial trained again; None if that was not seen."""
     failure: str | None = None
     """First line of what went wrong; None if the law holds."""
     load: float = 0.0
@@ -34,6 +36,16 @@ class Row:
         """Add to what was seen."""
         self.seen.append(text)
 
+    @property
+    def verdict(self) -> str:
+        """What was required, and whether it was met: training again within that time."""
+        required_s = self.fault.required_s
+        if required_s is None:
+            return "-"
+        if self.failure is not None or self.training_s is None:
+            return f"<= {required_s:g} s: not measured"
+        return f"<= {required_s:g} s: {'met' if self.training_s <= required_s else '**missed**'}"
+
     def __str__(self) -> str:
         seen = "; ".join(self.seen)
         if self.failure is not None:
@@ -42,7 +54,7 @@ class Row:
         when = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())}, load {self.load:.1f}"
         cells = (
             fault.title, fault.injected, seen, self.lost_twice or "-", self.recovery or "-",
-            f"<= {fault.required}" if fault.required else "-", fault.stack, when,
+            self.verdict, fault.stack, when,
         )  # fmt: skip
         return f"| {' | '.join(_cell(cell) for cell in cells)} |"
 
