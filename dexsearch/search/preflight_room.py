@@ -1,18 +1,16 @@
 """Is there a node that a trial fits on? If not, wait for one to join, and say so."""
 
-import json
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.experimental import internal_kv
 
 from dexsearch.config.space import ResourcesConfig
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search.capacity import slots_of_node
+from dexsearch.search.node_demand import Place, has_autoscaler
 from dexsearch.search.preflight_report import counted
 
 TELL_EVERY_S, TELL_EVERY_LATER_S, LATER_S = 5.0, 60.0, 60.0
@@ -142,11 +140,11 @@ def _largest(nodes: Sequence[Node], gpus: float) -> str:
 
 
 class _Demand:
-    """A task of a trial's size that waits for a node, so that an autoscaler adds one."""
+    """A place of a trial's size that is asked for, so that an autoscaler adds a node."""
 
     def __init__(self, resources: ResourcesConfig) -> None:
         self._resources = resources
-        self._task: ray.ObjectRef[None] | None = None
+        self._place: Place | None = None
         self._is_heard: bool | None = None
 
     @property
@@ -158,34 +156,13 @@ class _Demand:
 
     def make(self) -> None:
         """Ask for a node, once, where somebody hears it."""
-        if self._task is None and self.is_heard:
+        if self._place is None and self.is_heard:
             gpus = 0.0 if self._resources.gpus == "auto" else float(self._resources.gpus)
-            task = ray.remote(num_cpus=self._resources.cpus, num_gpus=gpus, max_retries=0)(_rest)
-            self._task = task.remote()
+            self._place = Place(cpus=self._resources.cpus, gpus=gpus)
 
     def __enter__(self) -> "_Demand":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._task is not None:
-            ray.cancel(self._task, force=True)
-
-
-def _rest() -> None:
-    """Do nothing."""
-
-
-def has_autoscaler() -> bool:
-    """Tell whether something adds nodes to the cluster when tasks wait for them.
-
-    KubeRay's (version 2) says so. That of `ray up` (version 1) reports types of nodes by name,
-    while a cluster without one reports each node as a type `node_ID`.
-    """
-    enabled = internal_kv._internal_kv_get(b"__autoscaler_v2_enabled", namespace=b"__autoscaler")
-    if enabled == b"1":
-        return True
-    status = json.loads(internal_kv._internal_kv_get(b"__autoscaling_status") or b"{}")
-    report = status.get("autoscaler_report") or {}
-    types = set((report.get("node_type_mapping") or {}).values())
-    types |= (report.get("active_nodes") or {}).keys()
-    return any(re.fullmatch(r"node_[0-9a-f]+", name) is None for name in types)
+        if self._place is not None:
+            self._place.withdraw()

@@ -19,13 +19,14 @@ from dexsearch.search.data_source import FolderSource
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.head_watch import HeadWatch, Health, health_of_head
 from dexsearch.search.newcomers import Newcomers, asking
+from dexsearch.search.node_demand import demand_of
 from dexsearch.search.packing import gpus_per_trial, n_concurrent, n_slots
 from dexsearch.search.preflight import PreflightRequest, preflight
 from dexsearch.search.preflight_node import smallest_gpu_bytes
 from dexsearch.search.preflight_report import NodeReport
 from dexsearch.search.preflight_room import Node
 from dexsearch.search.ray_cluster import is_local_cluster_dead, ray_cluster
-from dexsearch.search.room_watch import RoomWatch, waiting_for_others
+from dexsearch.search.room_watch import RoomWatch, no_room_line, waiting_for_others
 from dexsearch.search.sharing import GpuSharing
 from dexsearch.search.spare_processes import spare_processes
 from dexsearch.search.trial import TrialFunction
@@ -133,7 +134,7 @@ class RayBackend:
         callbacks: list[tune.Callback] = [SearchCallback(bridge)]
         if not is_local:
             is_fit = _any_node if newcomers is None else newcomers.is_fit
-            callbacks.append(self._room_watch(driver, request, newcomers))
+            callbacks += self._room_watches(driver, request, newcomers)
             callbacks += spare_processes(
                 lambda: (node for node in _living_nodes() if is_fit(node["NodeID"])),
                 lambda there: slots_of_node(there, cpus=request["cpu"], gpus=gpus) > 0,
@@ -158,23 +159,32 @@ class RayBackend:
             ),
         )
 
-    def _room_watch(
+    def _room_watches(
         self, driver: StudyDriver, request: dict[str, float], newcomers: Newcomers | None
-    ) -> RoomWatch:
+    ) -> list[tune.Callback]:
         """Let room be counted anew again and again: others have a part, and nodes come and go."""
         cpus, gpus = request["cpu"], request["gpu"]
-        driver.running.room = Capacity(
+        room = driver.running.room = Capacity(
             living_resources if newcomers is None else partial(living_resources, newcomers.is_fit),
             cpus=cpus,
             gpus=gpus,
             tell=driver.tell,
         )
+        demand = demand_of(driver, cpus=cpus, gpus=gpus)
+
+        def note() -> str:
+            return "" if newcomers is None else newcomers.note
 
         def waiting() -> str | None:
             line = waiting_for_others(cpus=cpus, gpus=gpus)
-            return line if line is None or newcomers is None else line + newcomers.note
+            return line if line is None else line + note()
 
-        return RoomWatch(driver.tell, waiting)
+        def no_room() -> str | None:
+            if driver.stop_requested or room(driver.running.sharing):
+                return None
+            return no_room_line(cpus=cpus, gpus=gpus, is_asked=demand.is_made) + note()
+
+        return [RoomWatch(driver.tell, waiting, no_room=no_room), demand]
 
     def _gpus_per_trial(
         self, total: dict[str, float], n_trials: int, reports: Sequence[NodeReport]

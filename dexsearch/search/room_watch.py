@@ -1,6 +1,7 @@
 """Says what a search waits for, as long as none of its trials has a process.
 
-Trials that wait for room report nothing, so a search whose GPUs others hold would be silent.
+Trials that wait for room report nothing, so a search whose GPUs others hold, or whose nodes have
+all gone, would be silent.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ class RoomWatch(tune.Callback):
     def __init__(
         self, tell: Callable[[str], None], waiting: Callable[[], str | None],
         clock: Callable[[], float] = time.monotonic,
+        no_room: Callable[[], str | None] = lambda: None,
     ) -> None:  # fmt: skip
         """Prepare to look.
 
@@ -35,16 +37,19 @@ class RoomWatch(tune.Callback):
             tell: hears what is waited for.
             waiting: returns a line about that; None if nothing is waited for.
             clock: in seconds.
+            no_room: returns a line where no trial is handed out because no node could take one;
+                None otherwise.
         """
         self._tell = tell
         self._waiting = waiting
+        self._no_room = no_room
         self._clock = clock
         self._next: float | None = None
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        """Tell what is waited for, if trials wait and none runs."""
+        """Tell what is waited for, if none of the trials runs."""
         states = {trial.status for trial in trials}
-        if Trial.RUNNING in states or Trial.PENDING not in states:
+        if Trial.RUNNING in states:
             self._next = None
             return
         now = self._clock()
@@ -54,7 +59,7 @@ class RoomWatch(tune.Callback):
             return
         line = None
         with contextlib.suppress(RayError, ConnectionError, TimeoutError):  # told by head_watch.py
-            line = self._waiting()
+            line = self._waiting() if Trial.PENDING in states else self._no_room()
         if line is not None:
             self._tell(line)
         self._next = now + (_ASK_EVERY_S if line is None else TELL_EVERY_S)
@@ -70,14 +75,34 @@ def waiting_for_others(*, cpus: float, gpus: float) -> str | None:
     Ray keeps a place (a placement group) for the process of each trial; the identifier of one
     ends with that of the job that asked for it.
     """
-    job = ray.get_runtime_context().get_job_id()
-    groups: dict[str, dict[str, Any]] = placement_group_table()
-    own = {group["state"] for name, group in groups.items() if name.endswith(job)} - {"REMOVED"}
-    if own != {"PENDING"}:
+    if _own_places() != {"PENDING"}:
         return None
     total: Amounts = ray.cluster_resources()  # type: ignore[no-untyped-call]
     free: Amounts = ray.available_resources()  # type: ignore[no-untyped-call]
     return occupied_line(total, free, cpus=cpus, gpus=gpus)
+
+
+def is_any_without_a_place() -> bool:
+    """Tell whether Ray has no place yet for one of our trials."""
+    return "PENDING" in _own_places()
+
+
+def _own_places() -> set[str]:
+    """Return the states of the places that this job has asked for."""
+    job = ray.get_runtime_context().get_job_id()
+    groups: dict[str, dict[str, Any]] = placement_group_table()
+    own = {group["state"] for name, group in groups.items() if name.endswith(job)}
+    return own - {"REMOVED"}
+
+
+def no_room_line(*, cpus: float, gpus: float, is_asked: bool) -> str:
+    """Say that no node could take a trial of that size; `is_asked`: an autoscaler for one."""
+    wanted = f"{counted(gpus, 'GPU')} and " if gpus else ""
+    asked = ", which the autoscaler of the cluster was asked for" if is_asked else ""
+    return (
+        "no node of the cluster has room for a trial: waiting for one with "
+        f"{wanted}{counted(cpus, 'CPU')}{asked}"
+    )
 
 
 def occupied_line(total: Amounts, free: Amounts, *, cpus: float, gpus: float) -> str:

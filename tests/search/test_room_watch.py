@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from dexsearch.search.room_watch import TELL_EVERY_S, RoomWatch, occupied_line
+from dexsearch.search.room_watch import TELL_EVERY_S, RoomWatch, no_room_line, occupied_line
 
 CLUSTER = {"GPU": 8.0, "CPU": 64.0}
 
@@ -48,6 +48,21 @@ def test_nothing_is_told_where_nobody_else_holds_anything() -> None:
     assert told_over(range(100), None, "PENDING") == []
 
 
+@pytest.mark.parametrize("states", [("TERMINATED",), ()])
+def test_a_search_whose_nodes_have_all_gone_says_so_although_none_of_its_trials_waits(
+    states: tuple[str, ...],
+) -> None:
+    clock, told = Clock(), list[int]()
+    watch = RoomWatch(
+        lambda text: told.append(int(clock.now)), lambda: pytest.fail("no trial waits"), clock,
+        no_room=lambda: "no node" if clock.now < 70 else None,
+    )  # fmt: skip
+    for second in range(100):
+        clock.now = second
+        watch.on_step_begin(0, trials(*states, *(["RUNNING"] if second == 50 else [])))
+    assert told == [5, 35, 56]
+
+
 def test_after_a_trial_has_run_waiting_begins_anew() -> None:
     assert told_over(range(60), "waiting", "PENDING", runs_at=range(3, 20)) == [25, 55]
 
@@ -76,6 +91,21 @@ def test_a_ray_that_does_not_answer_ends_nothing() -> None:
 )  # fmt: skip
 def test_the_line_says_what_is_waited_for(free: dict[str, float], gpus: float, line: str) -> None:
     assert occupied_line(CLUSTER, free, cpus=4, gpus=gpus) == line
+
+
+@pytest.mark.parametrize(
+    ("gpus", "is_asked", "line"),
+    [
+        (0, False, "waiting for one with 4 CPUs"),
+        (1, True, "waiting for one with 1 GPU and 4 CPUs, which the autoscaler of the cluster was "
+         "asked for"),
+    ],
+)  # fmt: skip
+def test_without_any_room_it_says_what_node_would_do(
+    gpus: float, is_asked: bool, line: str
+) -> None:
+    told = no_room_line(cpus=4, gpus=gpus, is_asked=is_asked)
+    assert told == f"no node of the cluster has room for a trial: {line}"
 
 
 def test_a_single_gpu_is_told_as_one() -> None:
