@@ -28,6 +28,7 @@ from dexsearch.cli.status import status
 from dexsearch.cli.sync import sync
 from dexsearch.cli.tune import tune
 from dexsearch.errors import DexSearchError, Interrupted
+from dexsearch.streams import unfailing
 from dexsearch.wording import printable
 
 
@@ -97,13 +98,11 @@ def _options(
 def main() -> None:
     """Console entry point: the one place where an error becomes an exit code."""
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    sys.stderr = unfailing(sys.stderr)  # of everything that writes there, also libraries
     try:
         app()
     except DexSearchError as error:
         _fail(error, str(error), error.hint, error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nobody is left to tell
-        raise SystemExit(0) from None
     except Exception as error:  # the last resort: a bug is told in one line, its traceback kept
         message = f"internal error: {type(error).__name__}: {error}"
         _fail(error, message, _keep_traceback(), 1)
@@ -122,7 +121,8 @@ def _keep_traceback() -> str:
 
 def _fail(error: Exception, message: str, hint: str | None, exit_code: int) -> NoReturn:
     if os.environ.get("DEXSEARCH_DEBUG"):
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            note(printable(line))
     colour = None if "NO_COLOR" in os.environ else typer.colors.RED
     first, *more = message.splitlines() or [""]
     typer.secho(f"error: {printable(first)}", fg=colour, err=True)

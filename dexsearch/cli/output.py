@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dexsearch.cli.options import OutputFormat
+from dexsearch.streams import discard, unfailing
 
 
 def print_result(result: object, output_format: OutputFormat) -> None:
@@ -22,12 +23,16 @@ def print_result(result: object, output_format: OutputFormat) -> None:
         text = json.dumps(_plain(result), indent=2, allow_nan=False)
     else:
         text = str(result)
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    try:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough; the exit code is still the command's
+        discard(sys.stdout)
 
 
 def note(text: str) -> None:
     """Tell the user something that is not the result, on stderr."""
-    sys.stderr.write(text.rstrip("\n") + "\n")
+    unfailing(sys.stderr).write(text.rstrip("\n") + "\n")
 
 
 @contextmanager
@@ -40,7 +45,7 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), f"{unit},", TimeRemainingColumn(), "left")
-    console = Console(stderr=True)
+    console = Console(file=unfailing(sys.stderr), stderr=True)
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:

@@ -1,7 +1,7 @@
 """What a person sees of a search while it runs, on standard error.
 
 On a terminal a live table of trials and a bar over all epochs; elsewhere one plain line for each
-event.
+event. Who watched may go away: what cannot be shown any more is dropped (streams.py).
 """
 
 import heapq
@@ -22,6 +22,7 @@ from rich.text import Text
 from dexsearch.config.space import Scalar
 from dexsearch.ledger.study import State, StudyRecord
 from dexsearch.search.progress import Progress, told_params
+from dexsearch.streams import unfailing
 from dexsearch.wording import printable
 
 _SHOWN_ENDED = 8
@@ -31,7 +32,7 @@ _STYLES = {"running": "cyan", "complete": "green", "pruned": "yellow", "failed":
 
 def progress_for(stream: TextIO | None = None) -> Progress:
     """Return the display that fits a stream, by default standard error."""
-    stream = stream or sys.stderr
+    stream = unfailing(stream or sys.stderr)
     return LiveProgress(stream) if stream.isatty() else PlainProgress(stream)
 
 
@@ -52,7 +53,7 @@ class PlainProgress:
     """One line per event."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream = unfailing(stream)
         self._trials = 0
         self._epochs = 0
         self._done = 0
@@ -104,7 +105,7 @@ class LiveProgress:
     """A table of the running, the best and the latest trials above a bar over all epochs."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream, stderr=True)
+        self._console = Console(file=unfailing(stream), stderr=True)
         self._rows: dict[int, _Row] = {}
         self._ended: list[int] = []
         self._live: Live | None = None

@@ -1,6 +1,6 @@
 """What a search tells whoever watches it; the displays are in displays.py.
 
-A search never depends on its display.
+A search never depends on its display: one that cannot be written to any more is silent.
 """
 
 from collections.abc import Mapping

@@ -77,3 +77,28 @@ def test_wrong_use_is_one_line_and_a_code(
 def test_best_without_generators_says_what_to_type(tmp_path: Path) -> None:
     shown = run("best", cwd=tmp_path)
     assert "dexsearch tune --space" in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize("arguments", [["best"], ["status", "nothing"]])
+def test_a_reader_that_has_gone_does_not_change_the_exit_code(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    expected = run(*arguments, cwd=tmp_path).returncode
+    for lost in ("stdout", "stderr"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {lost: writer}
+        ended = subprocess.run(
+            [sys.executable, "-m", "dexsearch", *arguments], cwd=tmp_path, check=False, **streams
+        )
+        os.close(writer)
+        assert ended.returncode == expected
+        assert b"BrokenPipe" not in (ended.stderr or b"")
+
+
+def test_a_traceback_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    ended = run("--debug", "tune", "--space", "\x1b[2Jevil.yaml", cwd=tmp_path)
+    assert ended.returncode == 3
+    assert "Traceback" in ended.stderr
+    assert "\\x1b[2Jevil.yaml" in ended.stderr
+    assert "\x1b" not in ended.stderr

@@ -1,6 +1,7 @@
 """The flags of `tune`; the search itself is tested in tests/jobs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,22 @@ def test_a_dry_run_prints_plan_and_forecast_and_writes_nothing(tmp_path: Path) -
     assert "measuring an epoch of the cheapest configuration" in done.stderr
     assert "the cluster was not asked: dexsearch doctor --address auto" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_search_that_nobody_watches_any_more_ends_as_any_other(tmp_path: Path) -> None:
+    """As `tune 2>&1 | tee log` with tee killed: all is trained, registered and told on stdout."""
+    (tmp_path / "small.yaml").write_text(SPACE)
+    kept = {k: v for k, v in os.environ.items() if k != "RAY_AUTH_MODE"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "dexsearch", "tune", "--space", "small.yaml", "--format", "json"],
+        cwd=tmp_path, env={**kept, "HOME": str(tmp_path)}, stdout=subprocess.PIPE, stderr=writer,
+        check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["trials"]["complete"] == 3
+    assert (tmp_path / "workspace" / "registry.jsonl").is_file()

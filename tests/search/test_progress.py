@@ -1,9 +1,14 @@
 import io
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from invented_curves import FUNCTIONS
-from searching import search_here
+from searching import SUPPORT, check_study, search_here
 
 from dexsearch.ledger.study import read_study
 from dexsearch.search.displays import LiveProgress, PlainProgress, progress_for
@@ -98,3 +103,20 @@ def test_hundreds_of_running_trials_make_no_longer_a_table(tmp_path: Path) -> No
         assert f"{running - 24} more are running" in text
         lines.append(text.rpartition("trial ")[2].count("\n"))
     assert lines[0] == lines[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [os.pipe, pty.openpty], ids=["pipe", "terminal"])
+def test_a_search_outlives_whoever_watches_it(
+    make: Callable[[], tuple[int, int]], tmp_path: Path
+) -> None:
+    """The reader of a pipe, or a terminal, goes away in mid-search: EPIPE, EIO."""
+    reader, writer = make()
+    command = [sys.executable, str(SUPPORT / "drive_display.py"), str(tmp_path / "s")]
+    with subprocess.Popen(command, stderr=writer, start_new_session=True) as search:
+        os.close(writer)
+        assert os.read(reader, 1), "it has begun to show something"
+        os.close(reader)
+        (tmp_path / "s.gate").touch()
+    assert search.returncode == 0
+    check_study(tmp_path / "s", trials=2, epochs=9)

@@ -1,0 +1,54 @@
+"""Laws of a standard error that may lose its reader: writing never fails, nor does the end."""
+
+import io
+import os
+import subprocess
+import sys
+
+from dexsearch.streams import discard, unfailing
+
+
+def written(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a program whose standard error is a pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", f"import sys; from dexsearch.streams import *; {script}"],
+            stderr=writer, stdout=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+
+
+def test_a_program_outlives_the_reader_of_its_standard_error() -> None:
+    bare = written("sys.stderr.write('a line\\n'); print('done')")
+    assert (bare.returncode, bare.stdout) == (1, ""), "the fault is not there"
+    done = written(
+        "sys.stderr = unfailing(sys.stderr); sys.stderr.write('a line\\n');"
+        "print('more', file=sys.stderr, flush=True); sys.stderr.writelines(['x', 'y']);"
+        "print('done')"
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n")
+
+
+def test_a_full_disk_drops_lines_and_keeps_the_stream() -> None:
+    with open("/dev/full", "w", buffering=1) as full:
+        stream = unfailing(full)
+        stream.write("a line\n")
+        stream.flush()
+        assert os.readlink(f"/proc/self/fd/{full.fileno()}") == "/dev/full"
+        discard(full)
+        assert os.readlink(f"/proc/self/fd/{full.fileno()}") == os.devnull
+
+
+def test_what_can_be_written_is_written() -> None:
+    text = io.StringIO()
+    stream = unfailing(text)
+    assert unfailing(stream) is stream
+    stream.write("a")
+    stream.writelines(["b", "c"])
+    assert text.getvalue() == "abc"
+    assert not stream.isatty()
+    with unfailing(None) as nobody:
+        nobody.write("a")
