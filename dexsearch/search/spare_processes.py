@@ -14,6 +14,8 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private.state import state
+from ray.core.generated import gcs_pb2
 from ray.tune.experiment import Trial
 
 KEEP_S = 600.0
@@ -40,14 +42,15 @@ class SpareProcesses(tune.Callback):
     """Sees to it that each node has one; a loss may have used one up."""
 
     def __init__(
-        self, places: Callable[[], Iterable[Place]], ask: Callable[[Place], None],
+        self, places: Callable[[], Iterable[Place]], ask: Callable[[Place], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """Ask for nothing yet.
 
         Args:
             places: returns the nodes that live and have room for trials.
-            ask: asks a node for a process, without waiting for the answer.
+            ask: asks a node for a process, without waiting for the answer; returns whether it
+                knew what for.
             clock: in seconds.
         """
         self._places = places
@@ -64,9 +67,8 @@ class SpareProcesses(tune.Callback):
         self._next_look = now + _LOOK_EVERY_S
         self._due = {place: self._due.get(place, now + SETTLE_S) for place in self._places()}
         for place, due in self._due.items():
-            if due <= now:
+            if due <= now and self._ask(place):
                 self._due[place] = now + KEEP_S
-                self._ask(place)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
@@ -104,7 +106,7 @@ def spare_processes(
     return [SpareProcesses(places, ask)]
 
 
-def _request() -> Callable[[Place], None] | None:
+def _request() -> Callable[[Place], bool] | None:
     """Return what asks a node; None without grpcio."""
     try:
         from ray._private.grpc_utils import init_grpc_channel  # noqa: PLC0415  (grpcio)
@@ -118,24 +120,41 @@ def _request() -> Callable[[Place], None] | None:
     messages: Any = node_manager_pb2
     languages: Any = common_pb2
     stubs: Any = node_manager_pb2_grpc
-    context: Any = ray.get_runtime_context()
-    request = messages.PrestartWorkersRequest(
-        language=languages.Language.PYTHON,
-        job_id=bytes.fromhex(context.get_job_id()),
-        num_workers=1,
-        keep_alive_duration_secs=int(KEEP_S),
-    )
-    # The environment has to be that of the trials' actors, or none of them is given the process.
-    request.runtime_env_info.serialized_runtime_env = context.get_runtime_env_string()
-    request.runtime_env_info.runtime_env_config.setup_timeout_seconds = _SETUP_S
+    job = ray.get_runtime_context().get_job_id()
     begun: list[tuple[Any, Any]] = []
 
-    def ask(place: Place) -> None:
+    def ask(place: Place) -> bool:
         for call in [call for call in begun if call[1].done()]:
             begun.remove(call)
             call[0].close()
+        environment = _environment_of_actors(job)
+        if environment is None:
+            return False
+        request = messages.PrestartWorkersRequest(
+            language=languages.Language.PYTHON,
+            job_id=bytes.fromhex(job),
+            num_workers=1,
+            keep_alive_duration_secs=int(KEEP_S),
+        )
+        request.runtime_env_info.serialized_runtime_env = environment
+        request.runtime_env_info.runtime_env_config.setup_timeout_seconds = _SETUP_S
         channel = init_grpc_channel(place.address)
         call = stubs.NodeManagerServiceStub(channel).PrestartWorkers
         begun.append((channel, call.future(request, timeout=_ANSWER_S)))
+        return True
 
     return ask
+
+
+def _environment_of_actors(job: str) -> str | None:
+    """Return the runtime environment of the trials' actors as Ray notes it; None before the first.
+
+    Tune adds variables of its own to what the job has, and an actor is given only a process that
+    was started with the same text.
+    """
+    messages: Any = gcs_pb2
+    accessor: Any = state._connect_and_get_accessor()
+    actors = accessor.get_actor_table(ray.JobID.from_hex(job), "ALIVE")
+    for actor in map(messages.ActorTableData.FromString, actors):
+        return str(actor.serialized_runtime_env)
+    return None

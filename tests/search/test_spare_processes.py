@@ -19,11 +19,13 @@ class Loop:
         self.now = 100.0
         self.places = [FIRST]
         self.asked: list[tuple[float, str]] = []
-        self.spares = SpareProcesses(
-            lambda: list(self.places),
-            lambda place: self.asked.append((self.now - 100, place.node_id)),
-            lambda: self.now,
-        )
+        self.has_begun = True
+        self.spares = SpareProcesses(lambda: list(self.places), self.ask, lambda: self.now)
+
+    def ask(self, place: Place) -> bool:
+        if self.has_begun:
+            self.asked.append((self.now - 100, place.node_id))
+        return self.has_begun
 
     def turn(self, seconds: float) -> None:
         end = self.now + seconds
@@ -38,6 +40,15 @@ def test_a_node_is_asked_once_its_trials_have_begun_and_again_before_the_process
     loop = Loop()
     loop.turn(2 * KEEP_S)
     assert loop.asked == [(SETTLE_S, "a"), (SETTLE_S + KEEP_S, "a")]
+
+
+def test_as_long_as_no_trial_has_begun_nothing_is_asked_for() -> None:
+    loop = Loop()
+    loop.has_begun = False
+    loop.turn(90)
+    loop.has_begun = True
+    loop.turn(90)
+    assert loop.asked == [(90, "a")]
 
 
 def test_a_node_that_joins_is_asked_and_one_that_left_is_not() -> None:

@@ -18,6 +18,7 @@ PORT = 6379
 _RAY = str(Path(sys.executable).with_name("ray"))
 _TRIAL = ("ray::ResourceTrainable", "ray::TrialActor")
 _SPARE = "ray::IDLE"
+_AT_REST_S = 1.0
 _DISK_BYTES = 2**30
 _STARTED = "Ray runtime started"
 _ISOLATED = ["unshare", "--pid", "--fork", "--mount", "--kill-child", "--mount-proc"]
@@ -43,6 +44,7 @@ class LabCluster:
         self._health = dict(health)
         self._folder = folder
         self._nodes: dict[int, subprocess.Popen[bytes]] = {}
+        self._ticks: dict[int, tuple[int, float]] = {}
 
     @property
     def address(self) -> str:
@@ -144,9 +146,18 @@ class LabCluster:
         return [pid for pid, command in running.items() if command.startswith(_TRIAL)]
 
     def has_spare(self, host: int) -> bool:
-        """Tell whether a process waits on a host that has imported what a trial needs."""
-        waiting = [p for p, told in self.hosts.processes(host).items() if told.startswith(_SPARE)]
-        return any("libtorch" in _mapped(pid) for pid in waiting)
+        """Tell whether a process waits on a host that has imported what a trial needs.
+
+        It is named so while it imports, so it has to have been at rest for a while.
+        """
+        for pid, told in self.hosts.processes(host).items():
+            if told.startswith(_SPARE) and "libtorch" in _mapped(pid):
+                used, now = _processor_ticks(pid), time.monotonic()
+                before, since = self._ticks.get(pid, (-1, now))
+                self._ticks[pid] = (used, since if used <= before + 1 else now)
+                if now - self._ticks[pid][1] >= _AT_REST_S:
+                    return True
+        return False
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -197,6 +208,15 @@ def _mapped(pid: int) -> str:
         return Path(f"/proc/{pid}/maps").read_text()
     except OSError:
         return ""
+
+
+def _processor_ticks(pid: int) -> int:
+    """Return what a process has used of processors, in hundredths of a second."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 @contextmanager

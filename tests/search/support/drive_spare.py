@@ -60,14 +60,16 @@ def lose_one(address: str) -> dict[str, Any]:
         now = [1000.0]
         (spares,) = spare_processes(ray.nodes, lambda resources: resources.get("CPU", 0) >= 1)
         spares._clock = lambda: now[0]
-        holder = ray.remote(num_cpus=1)(Holder).remote()
-        first, raylet, _ = ray.get(holder.who.remote())
+        variables = {"env_vars": {"OF_TUNE": "1"}}  # it gives actors some of its own
+        actors = ray.remote(num_cpus=1, runtime_env=variables)(Holder)
         spares.on_step_begin(0, [])
+        holder = actors.remote()
+        first, raylet, _ = ray.get(holder.who.remote())
         now[0] += SETTLE_S
         spares.on_step_begin(1, [])
         spare = wait_for_kept(raylet)
         ray.kill(holder)
-        second, _, had_torch = ray.get(ray.remote(num_cpus=1)(Holder).remote().who.remote())
+        second, _, had_torch = ray.get(actors.remote().who.remote())
     return {"lost": first, "spare": spare, "next": second, "had_torch": had_torch}
 
 
