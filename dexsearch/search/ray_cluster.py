@@ -18,6 +18,7 @@ from ray.job_config import JobConfig
 import dexsearch
 from dexsearch.errors import EnvironmentFault
 from dexsearch.search import warm_up
+from dexsearch.search.held_signals import held_signals
 from dexsearch.search.joining import Tell, joinable_cluster
 from dexsearch.search.worker_imports import shared_folders
 
@@ -57,9 +58,12 @@ def ray_cluster(
     scratch = scratch_folder() if address is None else None
     try:
         if scratch is not None:
-            _start(scratch)
+            with held_signals():
+                _start(scratch)
         elif address is not None:
-            _join(joinable_cluster(address, tell).address, shipped_code() if ship_code else {})
+            found = joinable_cluster(address, tell).address
+            with held_signals():
+                _join(found, shipped_code() if ship_code else {})
         yield
     finally:
         ray.shutdown()
