@@ -79,7 +79,7 @@ class Lease:
         """
         if self._is_followed or self._own.is_followed():
             self._is_followed = True
-            follower = newest_claim(self._folder)
+            follower = newest_claim(self._folder) or "somebody whose claim is gone by now"
             raise StudyBusy(
                 f"study {self._folder.name!r} was taken over by {follower}, because this process "
                 "showed no sign of life; it has written nothing since",
