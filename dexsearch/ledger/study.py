@@ -7,6 +7,7 @@ Events, in the order in which the driver of a search writes them:
     trial_started    number, parameters, whole configuration, immune or not, enqueued or not
     trial_continued  the trial was handed out again after an interruption; while the search ran
                      with the reason and its kind: lost, hung, node, ... (search/retries.py)
+    trial_withdrawn  the search ended before the trial, handed out, had room to begin
     gpu_sharing      how many trials share a GPU from then on, because more did not fit
     epoch            one record of a trial; the first one of a (trial, epoch) counts
     would_prune      the epoch at which the pruner wanted to stop an immune trial
@@ -49,6 +50,9 @@ class TrialRecord:
     ended: float | None
     n_parameters: int | None = None
     """Of the generator, where the search limits them."""
+    n_in_vain: int = 0
+    """How often in a row it was begun again by a new process of the search, without a new epoch
+    between: something ended the whole search each time."""
 
     @property
     def last_epoch(self) -> int:
@@ -162,8 +166,7 @@ class _Study:
     def add(self, event: Event) -> None:
         match event["event"]:
             case "epoch":
-                record = event["record"]
-                self.trials[event["trial"]].epochs.setdefault(record["epoch"], record)
+                self.trials[event["trial"]].add_epoch(event["record"])
             case "trial_started":
                 self.trials.setdefault(event["trial"], _Trial(event))
             case "would_prune":
@@ -174,6 +177,11 @@ class _Study:
                 trial.ended = trial.ended or event
             case "trial_continued" if "kind" in event:
                 self.setbacks[event["kind"]] = self.setbacks.get(event["kind"], 0) + 1
+            case "trial_continued":
+                self.trials[event["trial"]].n_in_vain += 1
+            case "trial_withdrawn":
+                trial = self.trials[event["trial"]]
+                trial.n_in_vain = max(0, trial.n_in_vain - 1)
             case "gpu_sharing":
                 self.per_gpu = int(event["per_gpu"])
             case "study":
@@ -214,6 +222,12 @@ class _Trial:
     epochs: dict[int, dict[str, Any]] = field(default_factory=dict)
     would_prune_at: int | None = None
     ended: Event | None = None
+    n_in_vain: int = 0
+
+    def add_epoch(self, record: dict[str, Any]) -> None:
+        if record["epoch"] not in self.epochs:
+            self.epochs[record["epoch"]] = record
+            self.n_in_vain = 0
 
     def record(self) -> TrialRecord:
         ended = self.ended or {}
@@ -232,4 +246,5 @@ class _Trial:
             started=self.started["time"],
             ended=ended.get("time"),
             n_parameters=self.started.get("parameters"),
+            n_in_vain=self.n_in_vain,
         )

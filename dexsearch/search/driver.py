@@ -66,12 +66,11 @@ class StudyDriver:
             logs=record.folder / "logs",
         )  # fmt: skip
         self._recovery = Recovery(
-            self._journal, self.running, disk, self.watchdog, fail=self._fail, clock=clock
-        )
-        self._token = token
-        self._check_lease = check_lease
-        self._storage = storage
-        self._is_time_over = is_time_over
+            self._journal, self.running, disk, self.watchdog, fail=self._fail, clock=clock,
+            has_new=lambda: self._n_trials < space.trials,
+        )  # fmt: skip
+        self._token, self._check_lease = token, check_lease
+        self._storage, self._is_time_over = storage, is_time_over
         self._follow = follow
         self._n_trials = len(record.trials)
         self._live: dict[int, LiveTrial] = {}
@@ -142,6 +141,7 @@ class StudyDriver:
         trial = self._live.get(report.number)
         if trial is None or trial.attempt != report.attempt:
             return True
+        trial.node = report.node
         if report.failure is None:
             self._recovery.goes_on(trial, is_saved=report.saved or report.last)
         for remark in report.remarks:
@@ -207,7 +207,7 @@ class StudyDriver:
         if record.number >= self.space.trials:
             self._live.pop(trial.number, None)
         elif trial.number in self._live:
-            self._recovery.wait(trial)
+            self._recovery.take_up(trial)
 
     def _begin(self) -> LiveTrial | None:
         """Ask for a new trial; None if its configuration cannot be trained."""

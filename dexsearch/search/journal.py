@@ -93,7 +93,8 @@ class Journal:
         self._progress.message(f"trial {number}: {reason}{then}{later}")
 
     def withdrawn(self, number: int) -> None:
-        """Tell that a trial was taken back which had waited for room."""
+        """Note that a trial was taken back which had waited for room."""
+        self._log.append({"event": "trial_withdrawn", "trial": number})
         self._progress.trial_put_back(number)
         self._progress.message(f"trial {number} waited for room; the same command begins it")
 

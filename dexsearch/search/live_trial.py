@@ -7,7 +7,7 @@ from dexsearch.config.space import Scalar, SearchSpace
 from dexsearch.errors import ConfigurationError
 from dexsearch.ledger.study import TrialRecord
 from dexsearch.search.limits import counted_parameters
-from dexsearch.search.retries import Setbacks
+from dexsearch.search.retries import SUSPECT_AFTER, Setbacks
 from dexsearch.search.space import is_immune, trial_seed
 from dexsearch.search.trial import Failure, Record
 
@@ -38,6 +38,12 @@ class LiveTrial:
 
     setbacks: Setbacks = field(default_factory=Setbacks)
 
+    n_in_vain: int = 0
+    """How often in a row the whole search ended while it ran, without a new epoch."""
+
+    node: str | None = None
+    """Where it was when it reported last; None if that is not known."""
+
     @classmethod
     def proposed(
         cls, space: SearchSpace, number: int, params: dict[str, Scalar]
@@ -63,7 +69,13 @@ class LiveTrial:
             would_prune_at=record.would_prune_at,
             n_parameters=record.n_parameters,
             latency_ms=record.epochs.get(1, {}).get("latency_ms"),
+            n_in_vain=record.n_in_vain,
         )
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what ends the whole search, such as by taking a machine's memory."""
+        return self.n_in_vain >= SUSPECT_AFTER and not self.is_under_way
 
     def decide_from(self, space: SearchSpace) -> int:
         """Return the first epoch after which the trial may be stopped."""

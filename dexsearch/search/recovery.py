@@ -10,7 +10,11 @@ from dexsearch.search.disk_wait import DiskWait
 from dexsearch.search.early_failures import EarlyFailures
 from dexsearch.search.journal import Journal
 from dexsearch.search.live_trial import LiveTrial
-from dexsearch.search.retries import MAX_REFUSED_ENDS, Setback
+from dexsearch.search.refused_checkpoints import (
+    refuse_to_ask_for_ever,
+    refuse_to_train_for_ever,
+)
+from dexsearch.search.retries import MAX_IN_VAIN, Setback, Setbacks
 from dexsearch.search.sharing import RunningTrials
 from dexsearch.search.trial import Failure
 from dexsearch.search.watchdog import Watchdog
@@ -22,8 +26,19 @@ class Recovery:
     def __init__(
         self, journal: Journal, running: RunningTrials, disk: DiskWait, watchdog: Watchdog,
         *, fail: Callable[[LiveTrial, Failure], None], clock: Callable[[], float],
+        has_new: Callable[[], bool],
     ) -> None:  # fmt: skip
-        """`fail` ends a trial as failed; `clock` is in seconds."""
+        """Prepare for trials that fall.
+
+        Args:
+            journal: is told of each.
+            running: the trials that run.
+            disk: what a search does where nothing can be saved.
+            watchdog: watches the trials that run.
+            fail: ends a trial as failed.
+            clock: in seconds.
+            has_new: tells whether trials are left that were never begun.
+        """
         self._waiting: list[tuple[float, LiveTrial]] = []
         self._journal = journal
         self._running = running
@@ -31,7 +46,11 @@ class Recovery:
         self._watchdog = watchdog
         self._fail = fail
         self._clock = clock
-        self._early = EarlyFailures(fail)
+        self._has_new = has_new
+        self._suspect: int | None = None
+        self._early = EarlyFailures(
+            fail, anew=self._anew, refuse_node=lambda node, why: running.refuse_node(node, why)
+        )
 
     @property
     def holds(self) -> bool:
@@ -46,8 +65,7 @@ class Recovery:
     @property
     def has_due(self) -> bool:
         """Whether `pop` has a trial."""
-        now = self._clock()
-        return any(not_before <= now for not_before, _ in self._waiting)
+        return self._due() is not None
 
     def wait(self, trial: LiveTrial, pause_s: float = 0.0) -> None:
         """Let a trial wait to be handed out, at least for so long."""
@@ -55,10 +73,28 @@ class Recovery:
 
     def pop(self) -> LiveTrial:
         """Take the first of the waiting trials whose time has come."""
+        due = self._due()
+        if due is None:
+            raise ValueError("pop() while no trial is due")
+        self._waiting = [entry for entry in self._waiting if entry[1] is not due]
+        return due
+
+    def _due(self) -> LiveTrial | None:
+        """Return the trial to hand out next; suspects last, and one of them at a time."""
         now = self._clock()
-        entry = next(entry for entry in self._waiting if entry[0] <= now)
-        self._waiting.remove(entry)
-        return entry[1]
+        due = [trial for not_before, trial in self._waiting if not_before <= now]
+        usual = next((trial for trial in due if not trial.is_suspect), None)
+        if usual is not None or not due or self._has_new() or self._suspect is not None:
+            return usual
+        return min(due, key=lambda trial: trial.n_in_vain)
+
+    def take_up(self, trial: LiveTrial) -> None:
+        """Let an unfinished trial of an earlier process wait, or give it up."""
+        if trial.n_in_vain < MAX_IN_VAIN:
+            self.wait(trial)
+            return
+        told = f"the whole search ended {trial.n_in_vain} times while it ran, without a new epoch"
+        self._fail(trial, Failure("infrastructure", told))
 
     def look(self) -> None:
         """Look at what changes by itself.
@@ -70,6 +106,9 @@ class Recovery:
 
     def handed_out(self, trial: LiveTrial) -> None:
         """Note that a trial begins."""
+        if trial.is_suspect:
+            self._suspect = trial.number
+        trial.node = None
         self._running.begin(trial.number)
         self._disk.handed_out(trial.number)
 
@@ -91,11 +130,12 @@ class Recovery:
             case "memory":
                 self._out_of_memory(trial, failure)
             case "disk" | "storage" as setback:
-                self._refuse_to_train_for_ever(trial, failure)
+                refuse_to_train_for_ever(trial, failure, is_waiting=self._disk.is_waiting)
                 self._disk.failed(failure.reason, answers=setback == "disk")
                 self._again(trial, setback, failure.reason)
             case "denied":
-                self._denied(trial, failure.reason)
+                refuse_to_ask_for_ever(trial, failure)
+                self._again(trial, "exception", failure.reason, pause_s=2.0)
             case "unfit":
                 self._again(trial, "unfit", failure.reason)
             case "exception":
@@ -113,6 +153,7 @@ class Recovery:
         """Note that a trial reported an epoch that it had not reached before."""
         trial.setbacks.forgive()
         trial.is_under_way = True
+        self._suspect = None if self._suspect == trial.number else self._suspect
         self._early.settle()
 
     def goes_on(self, trial: LiveTrial, *, is_saved: bool) -> None:
@@ -159,7 +200,12 @@ class Recovery:
             return
         self._stop_running(trial)
         self._journal.held_back(trial, failure)
-        self._early.raise_common_cause()
+        self._early.raise_common_cause(others_run=len(self._running) > 0)
+
+    def _anew(self, trial: LiveTrial) -> None:
+        """Let a trial wait as if it had never fallen."""
+        trial.setbacks = Setbacks()
+        self.wait(trial)
 
     def _again(
         self, trial: LiveTrial, setback: Setback, reason: str, pause_s: float = 0.0
@@ -176,34 +222,10 @@ class Recovery:
         self._stopped(trial)
 
     def _stopped(self, trial: LiveTrial) -> None:
+        self._suspect = None if self._suspect == trial.number else self._suspect
         self._running.end(trial.number)
         self._watchdog.end(trial.number)
         self._disk.put_back(trial.number)
-
-    def _refuse_to_train_for_ever(self, trial: LiveTrial, failure: Failure) -> None:
-        """Stop the search where the same last checkpoint is refused again and again."""
-        if not failure.is_trained or (failure.kind == "disk" and self._disk.is_waiting):
-            return
-        trial.setbacks.refused_ends += 1
-        if trial.setbacks.refused_ends >= MAX_REFUSED_ENDS:
-            raise EnvironmentFault(
-                f"trial {trial.number} is trained to its end and cannot be saved: "
-                f"{failure.reason}",
-                hint="see what the storage refuses: a quota, the size of a request, its keys; "
-                "the same command then continues the search",
-            )
-
-    def _denied(self, trial: LiveTrial, reason: str) -> None:
-        """Try once more, for keys that are just being renewed; then nobody is let in."""
-        trial.setbacks.denials += 1
-        if trial.setbacks.denials > 1:
-            raise EnvironmentFault(
-                f"trial {trial.number} is not let into the storage: {reason}",
-                hint="renew the keys in the environment of every node, such as AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN or GOOGLE_APPLICATION_CREDENTIALS, "
-                "or the rights of the machine's role; the same command then continues the search",
-            )
-        self._again(trial, "exception", reason, pause_s=2.0)
 
     def _out_of_memory(self, trial: LiveTrial, failure: Failure) -> None:
         """Put a trial back where its neighbours on the GPU may be to blame; fail it otherwise."""

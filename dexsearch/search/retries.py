@@ -16,6 +16,8 @@
     data             never: the search stops, the trial is to be continued; where only one of
                      several nodes cannot use the data, put back: no trial goes there any more
     checkpoint       put back once where the last one is not in the storage; then the search stops
+    (none)           the search itself ended while the trial ran, without a new epoch: handed out
+                     last and apart from the SUSPECT_AFTER-th time on, failed after MAX_IN_VAIN
     superseded       as lost, by whoever holds the study: an earlier attempt came too late
 
 Losses are counted since the trial's newest epoch, so a trial that gets on is never given up, and
@@ -36,6 +38,12 @@ MAX_STARTS = 1
 
 MAX_EXCEPTIONS = 1
 """How often a trial is started again after an exception of its own."""
+
+SUSPECT_AFTER = 3
+"""How often in a row the search has to end while a trial runs to make it suspect of the cause."""
+
+MAX_IN_VAIN = 10
+"""How often a trial is begun by a new process of the search, without a new epoch between."""
 
 MAX_REFUSED_ENDS = 3
 """How often a trial is trained to its end and cannot be saved before the search stops."""

@@ -58,6 +58,8 @@ class RunningTrials:
         """For trials that are begun from now on."""
         self.room: Callable[[GpuSharing], int | None] = lambda sharing: sharing.at_once
         """How many trials run at once under a sharing; None: as many as the backend asks for."""
+        self.refuse_node: Callable[[str, str], bool] = lambda node, why: False
+        """Keeps trials off a node for a reason; returns False where that cannot be done."""
         self._begun_under: dict[int, GpuSharing] = {}
 
     def __contains__(self, number: int) -> bool:

@@ -56,7 +56,7 @@ def test_a_signal_decides_the_exit_code_of_a_search_that_waits_for_space(
     number: signal.Signals, kind: type[DexSearchError], disk: Disk, tmp_path: Path
 ) -> None:
     """Slurm puts a job back that ends by its signal, and drops one that ends with an error."""
-    disk.on_refusal = lambda: disk.refused == 3 and os.kill(os.getpid(), number)
+    disk.on_refusal = lambda: signal.raise_signal(number) if disk.refused == 3 else None
     with pytest.raises(Interrupted, match="cannot write the ledger: No space left") as told:
         search_here(tmp_path / "s", disk.filling, slots=1, trials=2)
     assert told.value.exit_code == kind.exit_code

@@ -1,0 +1,181 @@
+"""What a search does about a trial that ends it, and about a node where all trials fail."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from invented_curves import rising
+from searching import check_study, search_here, space_with
+
+from dexsearch.errors import SearchFailed
+from dexsearch.ledger.log import read_events
+from dexsearch.ledger.study import read_study
+from dexsearch.search.driver import StudyDriver
+from dexsearch.search.progress import SilentProgress
+from dexsearch.search.retries import MAX_IN_VAIN, SUSPECT_AFTER
+from dexsearch.search.study import run_study
+from dexsearch.search.trial import Assignment, Failure, Record, Report, TrialStepper
+
+NO_PRUNER = {"kind": "none"}
+CULPRIT = 1
+
+
+class Killed(BaseException):
+    """In place of the kernel, which ends trial and search with all that is in their container."""
+
+
+def search_until_killed(folder: Path, begun: list[int], *, slots: int = 1) -> bool:
+    """Run the search; return whether it was killed."""
+
+    def function(assignment: Assignment) -> Iterator[Record]:
+        begun.append(assignment.number)
+        if assignment.number == CULPRIT:
+            raise Killed
+        yield from rising(assignment)
+
+    try:
+        search_here(folder, function, slots=slots, trials=4, pruner=NO_PRUNER)
+    except Killed:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_trial_that_ends_the_whole_search_is_tried_last_and_given_up_in_the_end(
+    slots: int, tmp_path: Path
+) -> None:
+    begun: list[int] = []
+    for _ in range(SUSPECT_AFTER + 1):
+        assert search_until_killed(tmp_path / "s", begun, slots=slots)
+    begun.clear()
+    assert search_until_killed(tmp_path / "s", begun, slots=slots)
+    record = read_study(tmp_path / "s")
+    complete = {trial.number for trial in record.in_state("complete")}
+    if slots == 1:
+        assert begun == [0, 2, 3, CULPRIT][-len(begun) :]
+        assert complete == {0, 2, 3}
+    assert record.trials[CULPRIT].n_in_vain == SUSPECT_AFTER + 1
+    n_more = 0
+    while search_until_killed(tmp_path / "s", begun, slots=slots):
+        n_more += 1
+        assert n_more <= MAX_IN_VAIN
+    record = check_study(tmp_path / "s", trials=4, epochs=9)
+    (failed,) = record.in_state("failed")
+    assert (failed.number, failed.kind) == (CULPRIT, "infrastructure")
+    assert failed.reason == "the whole search ended 10 times while it ran, without a new epoch"
+
+
+def test_suspects_are_tried_one_at_a_time_until_each_has_a_new_epoch(tmp_path: Path) -> None:
+    """Who merely ran beside the culprit each time does not fall with it."""
+
+    class Killing:
+        def run(self, driver: StudyDriver) -> None:
+            for _ in range(3):
+                driver.next_trial()
+            raise KeyboardInterrupt
+
+    tried: list[int] = []
+
+    class Alone:
+        def run(self, driver: StudyDriver) -> None:
+            while not driver.must_wait:
+                assignment = driver.next_trial()
+                assert assignment is not None
+                tried.append(assignment.number)
+                assert driver.must_wait, "another one beside a suspect"
+                stepper = TrialStepper(rising, patience=0)
+                stepper.begin(assignment)
+                driver.on_report(stepper.step())
+                if len(tried) < 3:
+                    assert not driver.must_wait, "it is none any more"
+            raise KeyboardInterrupt
+
+    for backend in (*[Killing()] * (SUSPECT_AFTER + 1), Alone()):
+        run(tmp_path / "s", backend, trials=3)
+    assert sorted(tried) == [0, 1, 2]
+    assert {trial.n_in_vain for trial in read_study(tmp_path / "s").trials} == {0}
+
+
+def test_who_never_had_room_to_begin_is_no_suspect(tmp_path: Path) -> None:
+    class Full:
+        def run(self, driver: StudyDriver) -> None:
+            assignment = driver.next_trial()
+            assert assignment is not None
+            driver.request_stop()
+            driver.withdrawn(assignment)
+
+    for _ in range(MAX_IN_VAIN + 2):
+        run(tmp_path / "s", Full(), trials=1)
+    assert read_study(tmp_path / "s").trials[0].n_in_vain == 0
+    search_here(tmp_path / "s", rising, trials=1, pruner=NO_PRUNER)
+    assert check_study(tmp_path / "s", trials=1, epochs=9).in_state("complete")
+
+
+class Nodes:
+    """Good nodes that train, and others where every trial raises at once."""
+
+    def __init__(self, failing: Callable[[int], str], *, can_refuse: bool = True) -> None:
+        """`failing` names the node of the n-th failure."""
+        self.failing = failing
+        self.can_refuse = can_refuse
+        self.refused: list[tuple[str, str]] = []
+
+    def refuse(self, node: str, why: str) -> bool:
+        self.refused.append((node, why))
+        return self.can_refuse
+
+    def run(self, driver: StudyDriver) -> None:
+        driver.running.refuse_node = self.refuse
+        good = TrialStepper(rising, patience=0)
+        first = driver.next_trial()
+        assert first is not None
+        good.begin(first)
+        driver.on_report(good.step())
+        failure = Failure("exception", "RuntimeError: CUDA error: uncorrectable ECC error")
+        n = 0
+        while not self.refused:
+            assignment = driver.next_trial()
+            assert assignment is not None
+            driver.on_report(
+                Report(
+                    assignment.number, failure=failure, last=True, attempt=assignment.attempt,
+                    node=self.failing(n),
+                )
+            )  # fmt: skip
+            n += 1
+        while not driver.on_report(good.step()):
+            pass
+        while (again := driver.next_trial()) is not None:
+            good.begin(again)
+            while not driver.on_report(good.step()):
+                pass
+
+
+def run(folder: Path, backend: object, **changes: object) -> None:
+    run_study(
+        space_with(pruner=NO_PRUNER, **changes), study=folder.name, folder=folder,
+        dataset=Path("datasets/x"), dataset_digest="digest", size_px=(64, 64),
+        progress=SilentProgress(), backend=backend,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_one_bad_node_is_refused_and_costs_no_trial(tmp_path: Path) -> None:
+    nodes = Nodes(lambda n: "bad")
+    run(tmp_path / "s", nodes, trials=8)
+    ((node, why),) = nodes.refused
+    assert node == "bad"
+    assert why.startswith("trials 1, 2, 3 failed there: RuntimeError: CUDA error")
+    assert len(check_study(tmp_path / "s", trials=8, epochs=9).in_state("complete")) == 8
+    kinds = [e.get("kind") for e in read_events(tmp_path / "s" / "ledger.jsonl")
+             if e["event"] == "trial_continued"]  # fmt: skip
+    assert kinds == ["exception"] * 3
+
+
+@pytest.mark.parametrize("can_refuse", [True, False])
+def test_the_same_failure_on_two_nodes_or_on_the_only_one_is_a_cause_in_common(
+    can_refuse: bool, tmp_path: Path
+) -> None:
+    nodes = Nodes(lambda n: "ab"[n // 2 % 2] if can_refuse else "a", can_refuse=can_refuse)
+    with pytest.raises(SearchFailed, match="trials 1, 2, 3 failed in the same way"):
+        run(tmp_path / "s", nodes, trials=8)
+    assert bool(nodes.refused) != can_refuse
