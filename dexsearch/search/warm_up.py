@@ -15,5 +15,8 @@ def import_training() -> None:
     if os.environ.get(SKIP):
         return
     with contextlib.suppress(Exception):  # whatever needs it will say what is wrong
+        # The first optimizer imports it, for longer than all the rest.
+        import torch._dynamo  # noqa: F401, PLC0415
+
         import dexsearch.search.actor  # noqa: PLC0415  (by value: no import at the top)
         import dexsearch.search.training_trials  # noqa: F401, PLC0415
