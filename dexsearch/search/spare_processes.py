@@ -7,6 +7,7 @@ is made here with the stubs that Ray ships. They need grpcio, a part of `ray[def
 or with a Ray that does not know the request, trials begin again all the same, only later.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ class SpareProcesses(tune.Callback):
         if now < self._next_look:
             return
         self._next_look = now + _LOOK_EVERY_S
+        with contextlib.suppress(Exception):  # of Ray; head_watch.py tells of that, trials go on
+            self._look(now)
+
+    def _look(self, now: float) -> None:
         self._due = {place: self._due.get(place, now + SETTLE_S) for place in self._places()}
         for place, due in self._due.items():
             if due <= now and self._ask(place):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from nodes import SUPPORT, TOKEN, nodes_here
+from ray.exceptions import RaySystemError
 
 from dexsearch.search.spare_processes import KEEP_S, SETTLE_S, Place, SpareProcesses
 
@@ -20,7 +21,13 @@ class Loop:
         self.places = [FIRST]
         self.asked: list[tuple[float, str]] = []
         self.has_begun = True
-        self.spares = SpareProcesses(lambda: list(self.places), self.ask, lambda: self.now)
+        self.error: Exception | None = None
+        self.spares = SpareProcesses(self.there, self.ask, lambda: self.now)
+
+    def there(self) -> list[Place]:
+        if self.error is not None:
+            raise self.error
+        return list(self.places)
 
     def ask(self, place: Place) -> bool:
         if self.has_begun:
@@ -71,6 +78,18 @@ def test_after_a_loss_every_node_is_asked_again_and_several_at_once_count_as_one
         loop.turn(1)
     loop.turn(KEEP_S / 2)
     assert loop.asked == [(50 + SETTLE_S, "a"), (50 + SETTLE_S, "b")]
+
+
+@pytest.mark.parametrize("error", [RaySystemError("no head"), ConnectionError(), ValueError()])
+def test_a_ray_that_does_not_answer_ends_no_search_and_is_asked_again(error: Exception) -> None:
+    loop = Loop()
+    loop.turn(5)
+    loop.error = error
+    loop.turn(SETTLE_S)
+    assert loop.asked == []
+    loop.error = None
+    loop.turn(2)
+    assert [node for _, node in loop.asked] == ["a"]
 
 
 @pytest.mark.slow
