@@ -68,6 +68,7 @@ class Bridge:
 
     def _reported(self, report: Report, node_id: str | None) -> bool:
         """Blame the node where data cannot be opened, or that saves where nobody sees it."""
+        report = replace(report, node=node_id)
         failure, newcomers = report.failure, self._newcomers
         if failure is not None and failure.kind == "data" and newcomers is not None:
             reason = failure.reason.removeprefix("DataError: ")

@@ -90,6 +90,8 @@ class RayBackend:
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = self._gpus_per_trial(total, driver.n_left, reports)
         newcomers = self._newcomers(driver, function, reports, gpus)
+        if newcomers is not None:
+            driver.running.refuse_node = newcomers.refuse
         bridge = Bridge(driver, function, newcomers=newcomers)
         os.environ[_COUNT_PREEMPTIONS] = "1"  # else Tune itself would begin such trials again
         try:

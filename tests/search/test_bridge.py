@@ -139,6 +139,7 @@ def test_data_that_only_one_node_cannot_open_is_the_fault_of_the_node() -> None:
         bridge.on_report(Report(0, failure=Failure("data", "DataError: on x: gone")), node_id)
     failures = [report.failure for report in reported]
     assert failures == [Failure("unfit", "on x: gone"), Failure("data", "DataError: on x: gone")]
+    assert [report.node for report in reported] == ["a", "b"], "whoever decides knows where it was"
 
 
 def test_a_node_that_saves_where_nobody_sees_it_keeps_no_process() -> None:
