@@ -30,14 +30,15 @@ def setbacks(folder: Path) -> Counter[tuple[int, str]]:
 def test_each_fault_of_a_trial_has_its_class_and_costs_no_other_trial(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     outcome = run_on_ray(
-        folder, "troubled", epoch_s=0.25, trials=7, pruner=NO_PRUNER, resources={"hang_s": 3}
+        folder, "troubled", epoch_s=0.25, trials=8, pruner=NO_PRUNER, resources={"hang_s": 3}
     )
     assert outcome.exit_code == 0, outcome.stderr
-    record = check_study(folder, trials=7, epochs=9)
+    record = check_study(folder, trials=8, epochs=9)
     failed = {trial.number: (trial.kind, trial.reason) for trial in record.in_state("failed")}
     assert failed == {
         3: ("exception", "RuntimeError: a bad trial"),
         4: ("numeric", "val_ssim is nan at epoch 6"),
+        6: ("memory", "MemoryError: no room for another batch"),
     }
     assert len(record.in_state("complete")) == 5
     met = {(0, "lost"), (1, "hung"), (2, "exception"), (3, "exception"), (5, "disk")}
