@@ -1,8 +1,8 @@
 """The registry read back from MLflow, on a machine that never saw the workspace.
 
 What a version is stands in its tags (`registry.tags`); where the aliases point, only MLflow
-knows. Nothing that the server says is trusted by its form: every tag is checked, every file has
-to have the hash that was registered.
+knows. Nothing that the server says is trusted by its form: every answer is bounded, every tag is
+checked, every file has to have the hash that was registered.
 """
 
 import os
@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dexsearch.errors import ConfigurationError, DataError, DexSearchError, EnvironmentFault
-from dexsearch.registry.address import check_uri, shown, why_silent
+from dexsearch.registry.address import check_uri, is_server, shown, why_silent
 from dexsearch.registry.entries import Registration, ReplicatedTrial, StudyAudit
 from dexsearch.registry.record import Registry
+from dexsearch.registry.remote_server import ServerClient
 from dexsearch.registry.tags import TaggedVersion, tagged_version
 from dexsearch.registry.tracking import FOREIGN, make_safe
 
@@ -43,7 +44,7 @@ class RemoteRegistry:
     uri: str
     """Of the store, password included: never to be shown."""
     client: Any
-    """Its `MlflowClient`."""
+    """Its `MlflowClient`; for a server, that of remote_server.py."""
     registry: Registry
     places: dict[tuple[str, int], RemoteVersion] = field(default_factory=dict)
     """(name, our version) -> where MLflow has it."""
@@ -143,6 +144,8 @@ class _Found:
 def _client(uri: str) -> Any:  # noqa: ANN401
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a reader asks again himself
     make_safe()
+    if is_server(uri):
+        return ServerClient(uri)
     from mlflow import MlflowClient  # noqa: PLC0415  (two seconds)
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from dexsearch.durable import file_sha256
 from dexsearch.errors import DataError
@@ -18,6 +17,7 @@ from dexsearch.inference.package_copies import receive_package
 from dexsearch.registry.address import is_server
 from dexsearch.registry.entries import Registration
 from dexsearch.registry.remote import RemoteRegistry, told_in_one_line, unusable
+from dexsearch.registry.remote_server import CHUNK_BYTES, opened
 from dexsearch.registry.standing import version_label
 
 FOLDER = "generator"
@@ -27,8 +27,6 @@ MOST_FILES = 1000
 LARGEST_SMALL_FILE_BYTES = 64 * 2**20
 BYTES_PER_PARAMETER = 16
 """A file of weights has 4; an exported network repeats some."""
-_CHUNK_BYTES = 2**20
-_TIMEOUT_S = 30
 Progress = Callable[[int, int], None]
 
 
@@ -118,18 +116,11 @@ def _from_server(
     remote: RemoteRegistry, run_id: str, name: str, place: Path, largest: int
 ) -> None:
     """Stream a file, and stop where it grows larger than it may be."""
-    from mlflow.utils import credentials, rest_utils  # noqa: PLC0415
-
-    mlflow: Any = rest_utils  # untyped
-    host: Any = credentials
-    answer: Any = mlflow.http_request(
-        host.get_default_host_creds(remote.uri), "/get-artifact", "GET", stream=True,
-        timeout=_TIMEOUT_S, params={"run_uuid": run_id, "path": f"{FOLDER}/{name}"},
-    )  # fmt: skip
-    with answer, place.open("wb") as file:
+    params = {"run_uuid": run_id, "path": f"{FOLDER}/{name}"}
+    with opened(remote.uri, "/get-artifact", params) as answer, place.open("wb") as file:
         if answer.status_code != 200:
             raise unusable(remote.uri, f"{name!r}: HTTP {answer.status_code}")
-        for chunk in answer.iter_content(_CHUNK_BYTES):
+        for chunk in answer.iter_content(CHUNK_BYTES):
             if file.tell() + len(chunk) > largest:
                 raise _too_large(name, largest)
             file.write(chunk)

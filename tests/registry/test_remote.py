@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from dexsearch.errors import ConfigurationError, DataError, DexSearchError, EnvironmentFault
 from dexsearch.inference.package import MANIFEST, WEIGHTS, Package
+from dexsearch.registry import remote_server
 from dexsearch.registry.record import read_registry
 from dexsearch.registry.remote import RemoteRegistry, read_remote
 from dexsearch.registry.remote_files import download_remote
@@ -36,6 +38,11 @@ class Impostor:
     """Path -> body, in place of a proper answer."""
     asked: list[str] = field(default_factory=list)
     url: str = ""
+    endless: str | None = None
+    """Path of an answer that has no end, with this status and these headers."""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    n_sent: int = 0
 
     def body(self, path: str, query: dict[str, list[str]]) -> bytes | None:
         self.asked.append(path)
@@ -80,11 +87,24 @@ def impostor(tmp_path: Path, make_package: MakePackage) -> Iterator[Impostor]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
+            if parts.path == made.endless:
+                self.send_without_end()
+                return
             body = made.body(parts.path, parse_qs(parts.query))
             self.send_response(404 if body is None else 200)
             self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()
             self.wfile.write(body or b"")
+
+        def send_without_end(self) -> None:
+            """Send until the other side has had enough."""
+            self.send_response(made.status)
+            for name, value in made.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(ConnectionError):
+                while True:
+                    made.n_sent += self.wfile.write(b" " * 2**16)
 
         def log_message(self, *_: Any) -> None:  # noqa: ANN401
             """Say nothing."""
@@ -251,3 +271,50 @@ def test_a_disk_that_cannot_be_written_is_told(impostor: Impostor, tmp_path: Pat
         download_remote(
             remote, remote.registry.versions[0], tmp_path / "file" / "x", lambda *_: None
         )
+
+
+SEARCH = f"{API}registered-models/search"
+
+
+@pytest.mark.parametrize(
+    "path", [SEARCH, f"{API}model-versions/search", f"{API}registered-models/get"]
+)
+def test_an_answer_without_end_is_cut_off(impostor: Impostor, path: str) -> None:
+    impostor.endless = path
+    with pytest.raises(EnvironmentFault, match="larger than any of MLflow's") as caught:
+        read_remote(impostor.url, lambda _: None)
+    assert impostor.url in str(caught.value)
+    assert impostor.n_sent < 2 * remote_server.LARGEST_ANSWER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "told"),
+    [
+        (302, {"Location": "http://me:hush@127.0.0.1:1/"}, r"leads to http://me:\*\*\*@127"),
+        (503, {"Retry-After": "1"}, "larger than any"),
+        (200, {"Content-Encoding": "gzip"}, "packed"),
+    ],
+)
+def test_neither_redirections_nor_refusals_nor_packed_answers_are_read_to_their_end(
+    impostor: Impostor, status: int, headers: dict[str, str], told: str
+) -> None:
+    impostor.endless, impostor.status, impostor.headers = SEARCH, status, headers
+    with pytest.raises(EnvironmentFault, match=told):
+        read_remote(impostor.url, lambda _: None)
+    assert impostor.n_sent < 2 * remote_server.LARGEST_ANSWER_BYTES
+
+
+def test_all_answers_together_are_bounded(
+    impostor: Impostor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_server, "MOST_REQUESTS", 2)
+    with pytest.raises(EnvironmentFault, match="no end after 2 answers"):
+        read_remote(impostor.url, lambda _: None)
+    monkeypatch.setattr(remote_server, "LARGEST_SUM_BYTES", 100)
+    with pytest.raises(EnvironmentFault, match="cut off"):
+        read_remote(impostor.url, lambda _: None)
+
+
+def test_a_file_without_end_is_cut_off(impostor: Impostor, tmp_path: Path) -> None:
+    impostor.endless = "/get-artifact"
+    assert "larger than" in str(refused(impostor, tmp_path / "new" / "generator"))
