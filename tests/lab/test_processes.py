@@ -140,7 +140,7 @@ def kill_at_work(search: Search, part: float, pause_s: float) -> None:
     n_before = len(search.events)
     driver = search.start()
     search.wait_for(
-        lambda: len(search.events) > n_before and part_done(search.study) >= part, driver
+        lambda: len(search.events) > n_before and part_done(search.study) >= part, driver, 240
     )
     time.sleep(pause_s)
     assert driver.process.poll() is None, driver.stderr
@@ -151,7 +151,7 @@ def kill_at_the_end(search: Search, sign: str, pause_s: float) -> None:
     """Kill the driver so long after it has said `sign`; sooner if it is through by then."""
     for halvings in range(10):
         driver = search.start()
-        search.wait_for(partial(driver.has_said, sign), driver)
+        search.wait_for(partial(driver.has_said, sign), driver, 240)
         with contextlib.suppress(subprocess.TimeoutExpired):
             driver.process.wait(pause_s / 2**halvings)
         if driver.process.poll() is None:
