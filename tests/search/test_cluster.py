@@ -1,13 +1,23 @@
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
+from dexsearch.errors import EnvironmentFault
 from dexsearch.search.cluster import prepare_environment, refuse_bad_address
 
 
 def test_auto_is_left_to_ray_to_resolve() -> None:
     refuse_bad_address("auto")
+
+
+def test_a_dead_address_is_refused() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(EnvironmentFault, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
+        refuse_bad_address(f"127.0.0.1:{port}")
 
 
 def test_a_local_cluster_gets_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
