@@ -97,6 +97,8 @@ def _options(
 
 def main() -> None:
     """Console entry point: the one place where an error becomes an exit code."""
+    # What Python starts beside us imports nothing of the folder that the command is typed in.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     sys.stderr = unfailing(sys.stderr)  # of everything that writes there, also libraries
     try:

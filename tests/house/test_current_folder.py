@@ -67,3 +67,11 @@ def test_asking_a_cluster_from_a_downloaded_folder_runs_none_of_its_code(downloa
     done = run(downloaded, *arguments)
     assert "joining" in done.stdout, done.stderr
     assert not list(downloaded.parent.glob("ran-*"))
+
+
+def test_making_a_dataset_in_a_downloaded_folder_runs_none_of_its_code(downloaded: Path) -> None:
+    """Its views are made by processes that Python starts beside the command."""
+    size = ("--subjects", "4", "--poses", "2", "--size", "32")
+    done = run(downloaded, "data", "phantom", "made", *size)
+    assert done.returncode == 0, done.stderr
+    assert not list(downloaded.parent.glob("ran-*"))
