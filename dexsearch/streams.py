@@ -55,6 +55,16 @@ def unfailing(stream: TextIO | None) -> TextIO:
     return stream if isinstance(stream, _Unfailing) else cast("TextIO", _Unfailing(stream))
 
 
+def tell_at_once(text: str) -> None:
+    """Write to standard error past every buffer and lock of Python's, or drop the text.
+
+    For handlers of signals, in which print() may be interrupted in itself, and for a thread that
+    ends the process while the main one hangs. An error there would be the end of both.
+    """
+    with contextlib.suppress(OSError):  # nobody reads it any more, or not fast enough
+        os.write(2, text.encode(errors="backslashreplace"))
+
+
 def discard(stream: TextIO) -> None:
     """Let a stream whose reader has gone end in /dev/null, with what it still holds.
 

@@ -1,5 +1,6 @@
 """Laws of a standard error that may lose its reader: writing never fails, nor does the end."""
 
+import contextlib
 import io
 import os
 import subprocess
@@ -52,3 +53,29 @@ def test_what_can_be_written_is_written() -> None:
     assert not stream.isatty()
     with unfailing(None) as nobody:
         nobody.write("a")
+
+
+def test_what_is_told_at_once_is_told_or_dropped() -> None:
+    assert written("tell_at_once('gone'); print('done')").stdout == "done\n"
+    told = subprocess.run(
+        [sys.executable, "-c", "from dexsearch.streams import *; tell_at_once('\\udc80 a\\n')"],
+        capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    assert told == "\\udc80 a\n"
+
+
+def test_a_reader_that_does_not_keep_up_misses_what_is_told_at_once() -> None:
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(2**16))
+        done = subprocess.run(
+            [sys.executable, "-c", "from dexsearch.streams import *; tell_at_once('late')"],
+            stderr=writer, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -28,7 +28,7 @@ from dexsearch.cli.status import status
 from dexsearch.cli.sync import sync
 from dexsearch.cli.tune import tune
 from dexsearch.errors import DexSearchError, Interrupted
-from dexsearch.streams import unfailing
+from dexsearch.streams import tell_at_once, unfailing
 from dexsearch.wording import printable
 
 
@@ -137,5 +137,5 @@ def _fail(error: Exception, message: str, hint: str | None, exit_code: int) -> N
 
 def _exit_on_sigterm(signal_number: int, frame: object) -> NoReturn:
     """Leave through every `finally`, with the exit code that a scheduler expects."""
-    note("stopped by SIGTERM; the same command continues")
+    tell_at_once("stopped by SIGTERM; the same command continues\n")
     raise SystemExit(128 + signal_number)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from dexsearch.errors import EnvironmentFault
+from dexsearch.streams import tell_at_once
 
 WATCH_NAME = "dexsearch-watch"
 Health = Literal["well", "gone", "cut off", "silent"]
@@ -118,4 +119,4 @@ class HeadWatch:
 
 
 def _say(text: str) -> None:
-    os.write(2, f"\n{text}\n".encode())  # print() may hang in a lock of the main thread
+    tell_at_once(f"\n{text}\n")

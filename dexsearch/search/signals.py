@@ -4,7 +4,6 @@ SIGUSR1 is what Slurm sends some minutes before the end, if it is asked to. Whil
 there is nothing to end tidily, so the first one stops at once then.
 """
 
-import os
 import shlex
 import signal
 import sys
@@ -16,10 +15,11 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from dexsearch.errors import Interrupted, Terminated
+from dexsearch.streams import tell_at_once
 
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
-_NOTHING_RUNS = b"\nstopping: no trial runs\n"
-_NOTICE = b"\nstopping: each running trial ends after its epoch; once more stops at once\n"
+_NOTHING_RUNS = "\nstopping: no trial runs\n"
+_NOTICE = "\nstopping: each running trial ends after its epoch; once more stops at once\n"
 
 
 class StopOnSignals:
@@ -69,7 +69,7 @@ class StopOnSignals:
         self.exit_code = _EXIT_CODES[signal.Signals(number)]
         self._on_first()
         is_idle = self._is_idle()
-        os.write(2, _NOTHING_RUNS if is_idle else _NOTICE)  # print() may be interrupted in itself
+        tell_at_once(_NOTHING_RUNS if is_idle else _NOTICE)
         if is_idle:
             raise KeyboardInterrupt
 

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -122,3 +124,21 @@ def test_a_listener_is_well_and_a_closed_port_gone() -> None:
         assert health_of_head(f"127.0.0.1:{port}") == "well"
     assert health_of_head(f"127.0.0.1:{port}") == "gone"
     assert health_of_head("no-such-host.invalid:1") == "silent"
+
+
+WATCHED = """
+from dexsearch.search import head_watch
+head_watch._LOOK_EVERY_S = 0.001
+with head_watch.HeadWatch(lambda: "gone", what="the head") as watch:
+    watch._thread.join(10)
+"""
+
+
+def test_a_process_ends_with_its_code_where_nobody_reads_standard_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-c", WATCHED], stderr=writer, check=False)
+    finally:
+        os.close(writer)
+    assert done.returncode == 4

@@ -1,12 +1,13 @@
 """Laws of signals that come while Ray starts; real ones, to this process."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from dexsearch.errors import Interrupted, Terminated
+from dexsearch.errors import EnvironmentFault, Interrupted, Terminated
 from dexsearch.search.held_signals import held_signals
 from dexsearch.search.signals import told_interruptions
 
@@ -65,6 +66,56 @@ def test_a_start_that_fails_after_a_signal_was_stopped() -> None:
 
     with pytest.raises(Interrupted):
         start()
+
+
+def test_sigterm_after_a_held_signal_keeps_its_own_exit_code() -> None:
+    """Ray's handler of SIGTERM exits with the signal's number while Ray starts."""
+
+    @told_interruptions("go on")
+    @held_signals()
+    def exiting() -> None:
+        signal.raise_signal(signal.SIGINT)
+        sys.exit(signal.SIGTERM)
+
+    @told_interruptions("go on")
+    @held_signals()
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    for start in (exiting, interrupted):
+        with pytest.raises(Terminated):
+            start()
+
+
+def test_a_fault_behind_which_a_held_signal_comes_is_told(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    @told_interruptions("go on")
+    @held_signals()
+    def start() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise EnvironmentFault("Ray does not start: no room", hint="make some")
+
+    with pytest.raises(Interrupted):
+        start()
+    told = capfd.readouterr().err
+    assert "besides, Ray does not start: no room\nhint: make some\n" in told
+
+
+def test_a_fault_stays_where_nobody_acts_on_the_held_signal() -> None:
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+
+    @held_signals()
+    def start() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise EnvironmentFault("no room")
+
+    try:
+        with pytest.raises(EnvironmentFault):
+            start()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_nothing_is_held_without_a_signal_or_outside_the_main_thread() -> None:

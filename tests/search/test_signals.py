@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 
@@ -96,3 +97,25 @@ def test_the_command_to_type_is_the_one_that_was_typed() -> None:
     assert typed_command(typed) == "dexsearch tune --space 'my space.yaml' --trials 9"
     module = typed_command(["/env/lib/dexsearch/__main__.py", "tune"])
     assert module.endswith(" -m dexsearch tune")
+
+
+STOPPED = """
+import os, signal, sys
+from dexsearch.search.signals import StopOnSignals
+with StopOnSignals(lambda: None) as signals:
+    os.kill(os.getpid(), signal.SIG)
+sys.exit(signals.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_ends_tidily_where_nobody_reads_standard_error(number: str, code: int) -> None:
+    """Ctrl-C in `dexsearch tune 2>&1 | tee log` ends `tee` first."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = STOPPED.replace("SIG)", f"{number})")
+    try:
+        done = subprocess.run([sys.executable, "-c", script], stderr=writer, check=False)
+    finally:
+        os.close(writer)
+    assert done.returncode == code
