@@ -39,7 +39,7 @@ def stopped(search: Search, driver: Driver, code: int, row: Row, since: float) -
 
 
 def test_ctrl_c_once(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=3)
+    search = new_search(steady, trials=3, epochs=LONG)
     driver = search.start()
     search.wait_for_epochs(10, driver)
     driver.signal(signal.SIGINT)
@@ -48,7 +48,7 @@ def test_ctrl_c_once(steady: LabCluster, new_search: NewSearch, row: Row) -> Non
 
 
 def test_ctrl_c_twice(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=3)
+    search = new_search(steady, trials=3, epochs=LONG)
     driver = search.start()
     search.wait_for_epochs(10, driver)
     driver.signal(signal.SIGINT)
@@ -59,7 +59,7 @@ def test_ctrl_c_twice(steady: LabCluster, new_search: NewSearch, row: Row) -> No
 
 
 def test_sigterm(steady: LabCluster, new_search: NewSearch, row: Row) -> None:
-    search = new_search(steady, trials=3)
+    search = new_search(steady, trials=3, epochs=LONG)
     driver = search.start()
     search.wait_for_epochs(10, driver)
     driver.signal(signal.SIGTERM)
