@@ -8,7 +8,6 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dexsearch.errors import EnvironmentFault
+from dexsearch.own_process import module_command, module_environment
 from dexsearch.registry.address import check_uri, shown
 from dexsearch.registry.flusher import Errand
 from dexsearch.registry.mirror import Synced
@@ -108,12 +108,11 @@ def _flusher(
     )
     with tempfile.TemporaryFile() as errors:
         flusher = subprocess.Popen(
-            # -P: a script of the user named json.py or mlflow.py is not taken for the module
-            [sys.executable, "-P", "-m", "dexsearch.registry.flusher"],
+            module_command("dexsearch.registry.flusher"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if study is None else subprocess.DEVNULL,
             stderr=errors,
-            env={**_ONE_THREAD, **SAFE_ENVIRONMENT, **os.environ},
+            env=module_environment({**_ONE_THREAD, **SAFE_ENVIRONMENT, **os.environ}),
             start_new_session=True,  # Ctrl-C is for us
         )
         try:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dexsearch.errors import EnvironmentFault
+from dexsearch.own_process import module_command, module_environment
 from dexsearch.search.cluster import refuse_bad_address
 from dexsearch.search.tokens import GIVE_A_TOKEN, MODE, TokenSource, token_source
-from dexsearch.search.worker_imports import python_with
 
 PROBE_TIMEOUT_S = 20.0
 """How long the probe may take: importing Ray takes most of a second, the answer a few ms."""
@@ -68,10 +68,10 @@ def joinable_cluster(
 
 def ask(address: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """Return what cluster_probe.py finds at an address, in a process of its own."""
-    command = [*python_with("dexsearch.search.cluster_probe"), address]
+    command = [*module_command("dexsearch.search.cluster_probe"), address]
     try:
         done = subprocess.run(
-            command, env=dict(environment), capture_output=True, text=True,
+            command, env=module_environment(environment), capture_output=True, text=True,
             timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

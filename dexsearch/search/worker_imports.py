@@ -4,7 +4,6 @@ Python, with `-m`, and Ray, in every process of a job, put the current folder be
 There, beside a dataset or a YAML file that somebody downloaded, may lie a `torch.py`.
 """
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,9 +19,3 @@ def shared_folders(offered: Iterable[str], own: Sequence[str] | None = None) -> 
     """
     known = {Path(folder).resolve() for folder in (sys.path if own is None else own)}
     return [folder for folder in offered if Path(folder).resolve() in known]  # "" is the current
-
-
-def python_with(module: str) -> list[str]:
-    """Return the command of a module in a process of its own."""
-    is_here = bool(shared_folders([os.curdir]))
-    return [sys.executable, *([] if is_here else ["-P"]), "-m", module]
