@@ -33,8 +33,8 @@ _OBJECT_STORE_BYTES = 100_000_000  # trials exchange a few hundred bytes per epo
 class OwnImports(JobConfig):
     """What Ray tells the processes of a job, without folders that this process ignores.
 
-    The one override of a library's method: Ray has no setting for it but a `working_dir`, which
-    would be packed, sent, and made the current folder of every trial.
+    It overrides a method of Ray's, which has no setting for it but a `working_dir`: that would be
+    packed, sent, and made the current folder of every trial.
     """
 
     def _serialize(self) -> str:

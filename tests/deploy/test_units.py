@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -161,4 +163,18 @@ def test_the_launcher_gives_ray_a_folder_within_one_that_nobody_else_enters() ->
     for part in ("head", "worker"):
         lines = launcher()[f"{part}_start_ray_commands"]
         (start,) = [line for line in lines if "ray start" in line]
-        assert '--temp-dir="$(mktemp -d /tmp/dexray-XXXXXX)/r"' in start
+        assert '--temp-dir="$(mktemp -d /tmp/dexray-up-XXXXXX)/r"' in start
+
+
+def test_the_launcher_tidies_away_its_own_old_folders_alone(tmp_path: Path) -> None:
+    names = ("dexray-4711-abcdefgh", "dexray-AbCdEf", "dexray-up-AbCdEf", "dexray-up-new")
+    for name in names:  # of a local search, of a Slurm job, its own
+        (tmp_path / name / "r").mkdir(parents=True)
+        if name != "dexray-up-new":
+            os.utime(tmp_path / name, (0, 0))
+    for part in ("head", "worker"):
+        lines = launcher()[f"{part}_start_ray_commands"]
+        (tidied,) = [line for line in lines if line.startswith("find /tmp ")]
+        here = tidied.replace("find /tmp ", f"find {shlex.quote(str(tmp_path))} ")
+        subprocess.run(["sh", "-c", here], check=True)
+        assert {path.name for path in tmp_path.iterdir()} == {*names} - {"dexray-up-AbCdEf"}
