@@ -168,12 +168,6 @@ def effective_attenuation_per_cm(material: Material, kvp: float) -> float:
     return float(np.average(linear_attenuation_per_cm(material, energy), weights=weight))
 
 
-def mean_detected_energy_kev(kvp: float) -> float:
-    """Return the mean photon energy behind 18 cm of soft tissue, weighted by absorbed energy."""
-    energy, weight = _energy_behind_body(kvp)
-    return float(np.average(energy, weights=weight))
-
-
 def cortical_bone_hu(kvp: float) -> float:
     """Return the Hounsfield number of ICRU-44 cortical bone in a CT of that tube voltage."""
     water = effective_attenuation_per_cm("water", kvp)
