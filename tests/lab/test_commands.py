@@ -13,6 +13,8 @@ from table import Row
 pytestmark = pytest.mark.lab
 BUSY, INTERRUPTED, TERMINATED = 6, 130, 143
 AN_HOUR_S = 3600
+LONG = 300
+"""Epochs of a trial that outlasts the way of a signal."""
 UNWATCHED = {"cpus": 1, "gpus": 0, "hang_s": 0}
 """A trial may be suspended for as long as the test likes."""
 
