@@ -7,7 +7,7 @@ Events, in the order in which the driver of a search writes them:
     trial_started    number, parameters, whole configuration, immune or not, enqueued or not
     trial_continued  the trial was handed out again after an interruption; while the search ran
                      with the reason and its kind: lost, hung, node, ... (search/retries.py)
-    trial_withdrawn  the search ended before the trial, handed out, had room to begin
+    trial_withdrawn  its last hand-out does not count: the search ends for a reason it can tell
     gpu_sharing      how many trials share a GPU from then on, because more did not fit
     epoch            one record of a trial; the first one of a (trial, epoch) counts
     would_prune      the epoch at which the pruner wanted to stop an immune trial
@@ -51,8 +51,8 @@ class TrialRecord:
     n_parameters: int | None = None
     """Of the generator, where the search limits them."""
     n_in_vain: int = 0
-    """How often in a row it was begun again by a new process of the search, without a new epoch
-    between: something ended the whole search each time."""
+    """How often in a row it was handed out again, without a new epoch between, by a new process
+    of the search that was then killed."""
 
     @property
     def last_epoch(self) -> int:

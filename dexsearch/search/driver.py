@@ -21,7 +21,7 @@ from dexsearch.search.recovery import Recovery
 from dexsearch.search.retries import Setback
 from dexsearch.search.sharing import GpuSharing, RunningTrials
 from dexsearch.search.space import enqueued_params
-from dexsearch.search.storage import FinalCheckpoints, trial_location
+from dexsearch.search.storage import FinalCheckpoints
 from dexsearch.search.trial import Assignment, Failure, Record, Report
 from dexsearch.search.watchdog import Watchdog
 
@@ -61,17 +61,16 @@ class StudyDriver:
             progress.message, longest_s=space.resources.disk_wait_s, shortage=shortage,
             is_stopped=lambda: self.stop_requested or is_time_over(), clock=clock,
         )  # fmt: skip
-        self._journal = Journal(
+        self.journal = Journal(
             PatientLog(log, disk), study, progress, limits=space.limits,
             logs=record.folder / "logs",
         )  # fmt: skip
         self._recovery = Recovery(
-            self._journal, self.running, disk, self.watchdog, fail=self._fail, clock=clock,
+            self.journal, self.running, disk, self.watchdog, fail=self._fail, clock=clock,
             has_new=lambda: self._n_trials < space.trials,
         )  # fmt: skip
         self._token, self._check_lease = token, check_lease
-        self._storage, self._is_time_over = storage, is_time_over
-        self._follow = follow
+        self._storage, self._is_time_over, self._follow = storage, is_time_over, follow
         self._n_trials = len(record.trials)
         self._live: dict[int, LiveTrial] = {}
         for trial in record.in_state("running"):
@@ -107,7 +106,9 @@ class StudyDriver:
         Raises:
             EnvironmentFault: if space on a disk has been short for too long.
         """
-        if not self.stop_requested:
+        if self.stop_requested:
+            self.journal.acquit()  # now, because who is slow to end may be killed
+        else:
             self._recovery.look()
         self._look_at_the_clock()
 
@@ -122,7 +123,7 @@ class StudyDriver:
             self._check_lease()
             if self._recovery.has_due:
                 trial = self._recovery.pop()
-                self._journal.continued(trial)
+                self.journal.continued(trial)
                 return self._assignment(trial)
             if self._n_trials >= self.space.trials:
                 self._recovery.settle()
@@ -179,11 +180,17 @@ class StudyDriver:
             self.tell("the time is over; the same command continues the search")
             self.request_stop()
 
-    def lost(self, lost: Assignment, reason: str, setback: Setback = "lost") -> None:
-        """Begin a trial again whose process has gone, or give it up if that happens too often."""
+    def lost(
+        self, lost: Assignment, reason: str, setback: Setback = "lost", node: str | None = None
+    ) -> None:
+        """Begin a trial again whose process has gone, or give it up if that happens too often.
+
+        `node` is where it was, if that is known better than by its last report.
+        """
         trial = self._live.get(lost.number)
         if trial is None or trial.attempt != lost.attempt or self.stop_requested:
             return
+        trial.node = node or trial.node
         self._recovery.lost(trial, setback, reason)
         self._follow()
 
@@ -215,7 +222,7 @@ class StudyDriver:
         number, params = self._study.ask(enqueued)
         self._n_trials = number + 1
         trial, problem = LiveTrial.proposed(self.space, number, params)
-        self._journal.started(trial, params, enqueued=enqueued is not None)
+        self.journal.started(trial, params, enqueued=enqueued is not None)
         self._live[number] = trial
         if problem is not None:
             self._fail(trial, Failure("configuration", problem))
@@ -232,7 +239,7 @@ class StudyDriver:
         if failure is not None:
             self._fail(trial, failure)
             return
-        self._journal.epoch(trial, record, float(record[self.space.objective]))
+        self.journal.epoch(trial, record, float(record[self.space.objective]))
         self._recovery.is_under_way(trial)
         self._judge(trial, epoch)
 
@@ -244,7 +251,7 @@ class StudyDriver:
             self._end(trial, "complete")
         elif trial.would_prune_at is None and self._study.should_prune(trial.number):
             if trial.immune:
-                self._journal.spared(trial, epoch)
+                self.journal.spared(trial, epoch)
             else:
                 self._end(trial, "pruned", reason=f"{self.space.pruner.kind} at {epoch}")
 
@@ -258,7 +265,7 @@ class StudyDriver:
         return reason is not None
 
     def _fail(self, trial: LiveTrial, failure: Failure) -> None:
-        self._journal.failed(trial, failure)
+        self.journal.failed(trial, failure)
         self._forget(trial)
 
     def _end(
@@ -268,7 +275,7 @@ class StudyDriver:
         if state == "complete" and checkpoint is None and self.checkpoints.is_promised:
             self._recovery.unsaved(trial)
             return
-        self._journal.ended(trial, state, reason=reason, kind=kind, checkpoint=checkpoint)
+        self.journal.ended(trial, state, reason=reason, kind=kind, checkpoint=checkpoint)
         self._forget(trial)
 
     def _forget(self, trial: LiveTrial) -> None:
@@ -277,13 +284,6 @@ class StudyDriver:
 
     def _assignment(self, trial: LiveTrial) -> Assignment:
         self._recovery.handed_out(trial)
-        return Assignment(
-            number=trial.number,
-            config=dict(trial.config),
-            epochs=self.space.epochs,
-            checkpoints=trial_location(self._storage, trial.number),
-            decide_from=trial.decide_from(self.space),
-            gpu_share=self.running.sharing.share,
-            attempt=trial.attempt,
-            token=self._token,
+        return trial.assignment(
+            self.space, self._storage, gpu_share=self.running.sharing.share, token=self._token
         )

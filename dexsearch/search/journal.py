@@ -4,11 +4,13 @@ Whatever happens is written to the ledger first and told to the Optuna study sec
 hears of it last.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from dexsearch.config.space import LimitsConfig, Scalar
+from dexsearch.errors import DexSearchError
 from dexsearch.ledger.study import State
 from dexsearch.search.limits import excesses
 from dexsearch.search.live_trial import LiveTrial, without_nan
@@ -53,6 +55,8 @@ class Journal:
         self._progress = progress
         self._limits = limits
         self._logs = logs
+        self._counted: set[int] = set()
+        """Who was handed out again and has no new epoch: suspects if this process is killed."""
 
     def started(self, trial: LiveTrial, params: Mapping[str, Scalar], *, enqueued: bool) -> None:
         """Note that a trial was proposed."""
@@ -78,6 +82,7 @@ class Journal:
         """Note that an unfinished trial is handed out again."""
         if not trial.was_put_back:
             self._log.append({"event": "trial_continued", "trial": trial.number})
+            self._counted.add(trial.number)
         self._progress.trial_started(trial.number, continued=True, immune=trial.immune)
 
     def interrupted(
@@ -94,9 +99,27 @@ class Journal:
 
     def withdrawn(self, number: int) -> None:
         """Note that a trial was taken back which had waited for room."""
-        self._log.append({"event": "trial_withdrawn", "trial": number})
+        if number in self._counted:
+            self._uncount(number)
         self._progress.trial_put_back(number)
         self._progress.message(f"trial {number} waited for room; the same command begins it")
+
+    def acquit(self, *, is_suspect: Callable[[int], bool] = lambda number: False) -> None:
+        """Note that the search ends for a reason that it can tell, so no trial has killed it.
+
+        Where the ledger cannot be written (any more), nothing is noted.
+
+        Args:
+            is_suspect: tells of a trial whether it may have ended the search all the same.
+        """
+        with contextlib.suppress(DexSearchError):
+            for number in sorted(self._counted):
+                if not is_suspect(number):
+                    self._uncount(number)
+
+    def _uncount(self, number: int) -> None:
+        self._log.append({"event": "trial_withdrawn", "trial": number}, sync=False)
+        self._counted.discard(number)
 
     def held_back(self, trial: LiveTrial, failure: Failure) -> None:
         """Tell of a failure before a first epoch, of which it is not known whose fault it is."""
@@ -115,6 +138,7 @@ class Journal:
         number, epoch = trial.number, int(record["epoch"])
         event = {"event": "epoch", "trial": number, "record": without_nan(record)}
         self._log.append(event, sync=False)
+        self._counted.discard(number)
         trial.values[epoch] = value
         if epoch == 1:
             trial.latency_ms = record.get("latency_ms")
@@ -171,6 +195,7 @@ class Journal:
                 "checkpoint": checkpoint,
             }
         )
+        self._counted.discard(trial.number)
         spared = trial.would_prune_at is not None
         end_trial(self._study, trial.number, state, trial.values, failure=reason, spared=spared)
         last_value = trial.values[max(trial.values)] if trial.values else None

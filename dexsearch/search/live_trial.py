@@ -9,7 +9,8 @@ from dexsearch.ledger.study import TrialRecord
 from dexsearch.search.limits import counted_parameters
 from dexsearch.search.retries import SUSPECT_AFTER, Setbacks
 from dexsearch.search.space import is_immune, trial_seed
-from dexsearch.search.trial import Failure, Record
+from dexsearch.search.storage import trial_location
+from dexsearch.search.trial import Assignment, Failure, Record
 
 
 @dataclass(slots=True)
@@ -39,7 +40,8 @@ class LiveTrial:
     setbacks: Setbacks = field(default_factory=Setbacks)
 
     n_in_vain: int = 0
-    """How often in a row the whole search ended while it ran, without a new epoch."""
+    """How often in a row the whole search was killed after it was handed out again, without a new
+    epoch; it need not have run, for want of room."""
 
     node: str | None = None
     """Where it was when it reported last; None if that is not known."""
@@ -83,6 +85,28 @@ class LiveTrial:
             return 1
         is_safe = self.immune or self.would_prune_at is not None or space.pruner.kind == "none"
         return space.epochs if is_safe else space.pruner.min_epochs
+
+    def assignment(
+        self, space: SearchSpace, storage: str, *, gpu_share: float, token: int
+    ) -> Assignment:
+        """Return what a process is told of the trial.
+
+        Args:
+            space: of the search.
+            storage: folder or URI of the study's checkpoints.
+            gpu_share: part of a GPU that the trial may take.
+            token: of the study's lease.
+        """
+        return Assignment(
+            number=self.number,
+            config=dict(self.config),
+            epochs=space.epochs,
+            checkpoints=trial_location(storage, self.number),
+            decide_from=self.decide_from(space),
+            gpu_share=gpu_share,
+            attempt=self.attempt,
+            token=token,
+        )
 
 
 def unusable(record: Record, objective: str) -> Failure | None:

@@ -14,7 +14,7 @@ from dexsearch.search.refused_checkpoints import (
     refuse_to_ask_for_ever,
     refuse_to_train_for_ever,
 )
-from dexsearch.search.retries import MAX_IN_VAIN, Setback, Setbacks
+from dexsearch.search.retries import MAX_IN_VAIN, MAX_IN_VAIN_WITH_EPOCHS, Setback, Setbacks
 from dexsearch.search.sharing import RunningTrials
 from dexsearch.search.trial import Failure
 from dexsearch.search.watchdog import Watchdog
@@ -90,10 +90,13 @@ class Recovery:
 
     def take_up(self, trial: LiveTrial) -> None:
         """Let an unfinished trial of an earlier process wait, or give it up."""
-        if trial.n_in_vain < MAX_IN_VAIN:
+        if trial.n_in_vain < (MAX_IN_VAIN_WITH_EPOCHS if trial.values else MAX_IN_VAIN):
             self.wait(trial)
             return
-        told = f"the whole search ended {trial.n_in_vain} times while it ran, without a new epoch"
+        told = (
+            f"the whole search was killed {trial.n_in_vain} times after it was handed out again, "
+            "without a new epoch"
+        )
         self._fail(trial, Failure("infrastructure", told))
 
     def look(self) -> None:

@@ -16,8 +16,10 @@
     data             never: the search stops, the trial is to be continued; where only one of
                      several nodes cannot use the data, put back: no trial goes there any more
     checkpoint       put back once where the last one is not in the storage; then the search stops
-    (none)           the search itself ended while the trial ran, without a new epoch: handed out
-                     last and apart from the SUSPECT_AFTER-th time on, failed after MAX_IN_VAIN
+    (none)           the whole search was killed after the trial was handed out, without a new
+                     epoch: handed out last and apart from the SUSPECT_AFTER-th time on, failed
+                     after MAX_IN_VAIN, one with epochs after MAX_IN_VAIN_WITH_EPOCHS. An end
+                     that the search lived to tell, a fault or a signal, does not count
     superseded       as lost, by whoever holds the study: an earlier attempt came too late
 
 Losses are counted since the trial's newest epoch, so a trial that gets on is never given up, and
@@ -40,10 +42,14 @@ MAX_EXCEPTIONS = 1
 """How often a trial is started again after an exception of its own."""
 
 SUSPECT_AFTER = 3
-"""How often in a row the search has to end while a trial runs to make it suspect of the cause."""
+"""How often in a row a search must be killed to make a trial suspect that it handed out again."""
 
 MAX_IN_VAIN = 10
-"""How often a trial is begun by a new process of the search, without a new epoch between."""
+"""How often a trial without any epoch may be handed out again by a search that is then killed."""
+
+MAX_IN_VAIN_WITH_EPOCHS = 50
+"""The same of one that has trained before, so that it is more likely a victim: of machines that
+are taken away sooner than an epoch takes, for example."""
 
 MAX_REFUSED_ENDS = 3
 """How often a trial is trained to its end and cannot be saved before the search stops."""

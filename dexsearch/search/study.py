@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 
 from dexsearch.config.space import SearchSpace
-from dexsearch.errors import EnvironmentFault, Interrupted, Terminated
+from dexsearch.errors import DexSearchError, EnvironmentFault, Interrupted, Terminated
 from dexsearch.ledger.study import StudyRecord, read_study
 from dexsearch.location import is_uri
 from dexsearch.search.backend import Backend
@@ -135,7 +135,7 @@ def _driver(
         check_lease=lease.check,
         shortage=lambda: guard.shortage(at_once=max(1, len(driver.running))),
     )  # fmt: skip
-    driver.farewell = _farewell(display, lease)
+    driver.farewell = _farewell(driver, display, lease)
     return driver
 
 
@@ -146,10 +146,29 @@ def _was_interrupted(backend: Backend, driver: StudyDriver, signals: StopOnSigna
     with signals, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray and Optuna, about themselves
         try:
-            backend.run(driver)
+            with _acquitting(driver):
+                backend.run(driver)
         except KeyboardInterrupt:
             return True
     return False
+
+
+@contextmanager
+def _acquitting(driver: StudyDriver) -> Iterator[None]:
+    """Suspect no trial of an end of the search that is told: a fault or a signal, no kill."""
+    try:
+        yield
+    except BaseException as error:
+        is_told = isinstance(error, DexSearchError | KeyboardInterrupt)
+        if is_told or driver.exit_code() is not None:
+            _acquit(driver)
+        raise
+    _acquit(driver)
+
+
+def _acquit(driver: StudyDriver, is_suspect: Callable[[int], bool] = lambda number: False) -> None:
+    driver.request_stop()  # no waiting for a full disk
+    driver.journal.acquit(is_suspect=is_suspect)
 
 
 @contextmanager
@@ -164,10 +183,19 @@ def _signal_first(signals: StopOnSignals) -> Iterator[None]:
         raise kind(f"stopped by a signal; besides, {fault}", hint=fault.hint) from fault
 
 
-def _farewell(display: Progress, lease: Lease) -> Callable[[], None]:
-    """Return what leaves terminal and study in order before the process is ended."""
+def _farewell(driver: StudyDriver, display: Progress, lease: Lease) -> Callable[[], None]:
+    """Return what leaves terminal and study in order before the process is ended.
+
+    Where a trial ran, it may have taken Ray along; one that only waited for room has not.
+    """
+
+    def acquit() -> None:
+        is_asked_to_end = driver.exit_code() is not None
+        _acquit(driver, lambda number: not is_asked_to_end and number in driver.watchdog)
+
     stack = ExitStack()
     stack.callback(lease.release)
+    stack.callback(acquit)
     stack.callback(display.closed)
     return stack.close
 

@@ -1,5 +1,6 @@
 """What a search does about a trial that ends it, and about a node where all trials fail."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,12 +8,12 @@ import pytest
 from invented_curves import rising
 from searching import check_study, search_here, space_with
 
-from dexsearch.errors import SearchFailed
-from dexsearch.ledger.log import read_events
-from dexsearch.ledger.study import read_study
+from dexsearch.errors import EnvironmentFault, SearchFailed
+from dexsearch.ledger.log import EventLog, read_events
+from dexsearch.ledger.study import TrialRecord, read_study
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.progress import SilentProgress
-from dexsearch.search.retries import MAX_IN_VAIN, SUSPECT_AFTER
+from dexsearch.search.retries import MAX_IN_VAIN, MAX_IN_VAIN_WITH_EPOCHS, SUSPECT_AFTER
 from dexsearch.search.study import run_study
 from dexsearch.search.trial import Assignment, Failure, Record, Report, TrialStepper
 
@@ -62,7 +63,9 @@ def test_a_trial_that_ends_the_whole_search_is_tried_last_and_given_up_in_the_en
     record = check_study(tmp_path / "s", trials=4, epochs=9)
     (failed,) = record.in_state("failed")
     assert (failed.number, failed.kind) == (CULPRIT, "infrastructure")
-    assert failed.reason == "the whole search ended 10 times while it ran, without a new epoch"
+    assert failed.reason == (
+        "the whole search was killed 10 times after it was handed out again, without a new epoch"
+    )
 
 
 def test_suspects_are_tried_one_at_a_time_until_each_has_a_new_epoch(tmp_path: Path) -> None:
@@ -72,7 +75,7 @@ def test_suspects_are_tried_one_at_a_time_until_each_has_a_new_epoch(tmp_path: P
         def run(self, driver: StudyDriver) -> None:
             for _ in range(3):
                 driver.next_trial()
-            raise KeyboardInterrupt
+            raise Killed
 
     tried: list[int] = []
 
@@ -90,8 +93,10 @@ def test_suspects_are_tried_one_at_a_time_until_each_has_a_new_epoch(tmp_path: P
                     assert not driver.must_wait, "it is none any more"
             raise KeyboardInterrupt
 
-    for backend in (*[Killing()] * (SUSPECT_AFTER + 1), Alone()):
-        run(tmp_path / "s", backend, trials=3)
+    for _ in range(SUSPECT_AFTER + 1):
+        with pytest.raises(Killed):
+            run(tmp_path / "s", Killing(), trials=3)
+    run(tmp_path / "s", Alone(), trials=3)
     assert sorted(tried) == [0, 1, 2]
     assert {trial.n_in_vain for trial in read_study(tmp_path / "s").trials} == {0}
 
@@ -109,6 +114,97 @@ def test_who_never_had_room_to_begin_is_no_suspect(tmp_path: Path) -> None:
     assert read_study(tmp_path / "s").trials[0].n_in_vain == 0
     search_here(tmp_path / "s", rising, trials=1, pruner=NO_PRUNER)
     assert check_study(tmp_path / "s", trials=1, epochs=9).in_state("complete")
+
+
+class HandsOut:
+    """Hands out whatever there is, has one trial report an epoch if it may, and then ends."""
+
+    def __init__(self, end: Callable[[StudyDriver], None], *, epochs: int = 0) -> None:
+        self.end = end
+        self.epochs = epochs
+
+    def run(self, driver: StudyDriver) -> None:
+        while not driver.must_wait:
+            assignment = driver.next_trial()
+            assert assignment is not None
+            stepper = TrialStepper(rising, patience=0)
+            stepper.begin(assignment)
+            for _ in range(self.epochs):
+                driver.on_report(stepper.step())
+        self.end(driver)
+
+
+def denied(driver: StudyDriver) -> None:
+    raise EnvironmentFault("the keys of the storage have expired")
+
+
+def interrupted(driver: StudyDriver) -> None:
+    raise KeyboardInterrupt
+
+
+def out_of_time(driver: StudyDriver) -> None:
+    driver.request_stop()
+
+
+def killed_while_it_stops(driver: StudyDriver) -> None:
+    """As where an epoch takes longer than what is left after SIGTERM."""
+    driver.request_stop()
+    driver.tick()
+    raise Killed
+
+
+def killed(driver: StudyDriver) -> None:
+    raise Killed
+
+
+def head_lost(driver: StudyDriver) -> None:
+    """As head_watch.py ends a process; trial 1 ran, the others waited for room."""
+    driver.watchdog.begin(1)
+    driver.farewell()
+    raise Killed
+
+
+def hand_out(
+    folder: Path, end: Callable[[StudyDriver], None], *, epochs: int = 0
+) -> tuple[TrialRecord, ...]:
+    with contextlib.suppress(Killed, EnvironmentFault):
+        run(folder, HandsOut(end, epochs=epochs), trials=3)
+    return read_study(folder).trials
+
+
+def note_kills(folder: Path, times: int) -> None:
+    """Write what so many searches leave that hand out all trials and are killed."""
+    with EventLog(folder / "ledger.jsonl") as log:
+        for _ in range(times):
+            for number in range(3):
+                log.append({"event": "trial_continued", "trial": number}, sync=False)
+
+
+@pytest.mark.parametrize("end", [denied, interrupted, out_of_time, killed_while_it_stops])
+def test_an_end_that_the_search_tells_makes_no_trial_suspect(
+    end: Callable[[StudyDriver], None], tmp_path: Path
+) -> None:
+    hand_out(tmp_path / "s", killed)
+    note_kills(tmp_path / "s", 1)
+    for _ in range(2):
+        assert {trial.n_in_vain for trial in hand_out(tmp_path / "s", end)} == {1}
+    assert {trial.n_in_vain for trial in hand_out(tmp_path / "s", killed)} == {2}
+
+
+def test_a_head_that_is_lost_makes_only_trials_suspect_that_ran(tmp_path: Path) -> None:
+    hand_out(tmp_path / "s", killed)
+    assert [trial.n_in_vain for trial in hand_out(tmp_path / "s", head_lost)] == [0, 1, 0]
+
+
+def test_a_trial_with_epochs_outlives_many_more_kills_than_one_without(tmp_path: Path) -> None:
+    hand_out(tmp_path / "s", killed, epochs=2)
+    note_kills(tmp_path / "s", MAX_IN_VAIN_WITH_EPOCHS - 1)
+    trials = hand_out(tmp_path / "s", killed)
+    assert [trial.state for trial in trials] == ["running"] * 3
+    handed_out = MAX_IN_VAIN_WITH_EPOCHS
+    assert [trial.n_in_vain for trial in trials] == [handed_out, handed_out - 1, handed_out - 1]
+    trials = hand_out(tmp_path / "s", killed)
+    assert [trial.kind for trial in trials] == ["infrastructure", None, None], "each has its limit"
 
 
 class Nodes:
