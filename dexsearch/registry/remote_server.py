@@ -1,51 +1,64 @@
-"""An MLflow server that is asked within bounds: it may be anything, and send without end.
+"""An MLflow server that is asked within bounds: it may be anything, and send without end or pace.
 
 MLflow's own client reads every answer whole, and so does `requests` with that of a redirection
 or of an attempt that is to be made again; none of that is done here.
 """
 
 import json
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from dexsearch.registry.address import shown
+from dexsearch.registry.arriving import Arriving
 
 LARGEST_ANSWER_BYTES = 64 * 2**20
 """Of one answer. A version takes some ten thousand bytes; 100 of them are asked for at once."""
 LARGEST_SUM_BYTES = 512 * 2**20
 """Of all answers."""
 MOST_REQUESTS = 10_000
+LONGEST_S = 300.0
+"""For all answers; one takes some hundredths of a second."""
 CHUNK_BYTES = 2**20
 _TIMEOUT_S = 30
 _API = "/api/2.0/mlflow/"
 
 
-@contextmanager
-def opened(uri: str, path: str, params: dict[str, Any]) -> Iterator[Any]:
-    """Ask a server and yield its answer, of which nothing is read yet.
+def opened(uri: str, path: str, params: dict[str, Any], *, whole_s: float = math.inf) -> Arriving:
+    """Return what asks a server once it is entered; read it, and stop where it grows too large.
 
-    Yields:
-        What `requests` give; read it with `iter_content`, and stop where it grows too large.
+    Args:
+        uri: address of the server.
+        path: what is asked for.
+        params: of the question.
+        whole_s: for the whole answer, in seconds; a piece of it has its own limit.
 
     Raises:
-        ValueError: if it is packed, as a bomb is.
+        ValueError: on entering, if the answer is packed, as a bomb is.
+        TimeoutError: if it comes too slowly.
         Exception: of MLflow or requests, if no answer comes, or one that leads elsewhere.
     """
     from mlflow.utils import credentials, rest_utils  # noqa: PLC0415  (two seconds)
 
     mlflow: Any = rest_utils  # untyped
     host: Any = credentials
-    answer: Any = mlflow.http_request(
-        host.get_default_host_creds(uri), path, "GET", stream=True, timeout=_TIMEOUT_S,
-        params=params, extra_headers={"Accept-Encoding": "identity"},
-        retry_codes=(), respect_retry_after_header=False, hooks={"response": _refuse_leading_on},
-    )  # fmt: skip
-    with answer:
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise ValueError("its answer is packed, which was not asked for")
-        yield answer
+
+    @contextmanager
+    def ask() -> Iterator[Any]:
+        answer: Any = mlflow.http_request(
+            host.get_default_host_creds(uri), path, "GET", stream=True, timeout=_TIMEOUT_S,
+            params=params, extra_headers={"Accept-Encoding": "identity"}, retry_codes=(),
+            respect_retry_after_header=False, hooks={"response": _refuse_leading_on},
+        )  # fmt: skip
+        with answer:
+            if answer.headers.get("Content-Encoding", "identity") != "identity":
+                raise ValueError("its answer is packed, which was not asked for")
+            yield answer
+
+    return Arriving(ask, whole_s=whole_s)
 
 
 def _refuse_leading_on(answer: Any, **_: object) -> None:  # noqa: ANN401
@@ -86,6 +99,7 @@ class ServerClient:
     uri: str
     _n_bytes: int = field(default=0, init=False)
     _n_requests: int = field(default=0, init=False)
+    _asking_s: float = field(default=0.0, init=False)
 
     def search_registered_models(self, *, max_results: int, page_token: str | None) -> Page:
         """Return a page of the registered models."""
@@ -113,8 +127,20 @@ class ServerClient:
         if self._n_requests > MOST_REQUESTS:
             raise ValueError(f"its searches have no end after {MOST_REQUESTS} answers")
         given = {name: value for name, value in params.items() if value is not None}
+        question = opened(self.uri, _API + what, given, whole_s=LONGEST_S - self._asking_s)
+        begun_s = time.monotonic()
+        try:
+            return self._answer(question, what)
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"{error}; all its answers together may take {LONGEST_S:g} s"
+            ) from None
+        finally:
+            self._asking_s += time.monotonic() - begun_s
+
+    def _answer(self, question: Arriving, what: str) -> dict[str, Any]:
         body = bytearray()
-        with opened(self.uri, _API + what, given) as answer:
+        with question as answer:
             for chunk in answer.iter_content(CHUNK_BYTES):
                 body += chunk
                 self._n_bytes += len(chunk)

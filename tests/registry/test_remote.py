@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import pytest
 
 from dexsearch.errors import ConfigurationError, DataError, DexSearchError, EnvironmentFault
 from dexsearch.inference.package import MANIFEST, WEIGHTS, Package
-from dexsearch.registry import remote_server
+from dexsearch.registry import arriving, remote_server
 from dexsearch.registry.record import read_registry
 from dexsearch.registry.remote import RemoteRegistry, read_remote
 from dexsearch.registry.remote_files import download_remote
@@ -43,6 +44,8 @@ class Impostor:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     n_sent: int = 0
+    pause_s: float = 0.0
+    """Between the pieces of the answer without end, which are single bytes then."""
 
     def body(self, path: str, query: dict[str, list[str]]) -> bytes | None:
         self.asked.append(path)
@@ -104,7 +107,8 @@ def impostor(tmp_path: Path, make_package: MakePackage) -> Iterator[Impostor]:
             self.end_headers()
             with suppress(ConnectionError):
                 while True:
-                    made.n_sent += self.wfile.write(b" " * 2**16)
+                    made.n_sent += self.wfile.write(b" " * (1 if made.pause_s else 2**16))
+                    time.sleep(made.pause_s)
 
         def log_message(self, *_: Any) -> None:  # noqa: ANN401
             """Say nothing."""
@@ -318,3 +322,28 @@ def test_all_answers_together_are_bounded(
 def test_a_file_without_end_is_cut_off(impostor: Impostor, tmp_path: Path) -> None:
     impostor.endless = "/get-artifact"
     assert "larger than" in str(refused(impostor, tmp_path / "new" / "generator"))
+
+
+@pytest.mark.parametrize("path", [SEARCH, "/get-artifact"])
+def test_a_server_that_sends_byte_by_byte_holds_nobody(
+    impostor: Impostor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    remote = read(impostor)
+    impostor.endless, impostor.pause_s = path, 0.01
+    monkeypatch.setattr(arriving, "PIECE_WITHIN_S", 0.2)
+    if path == SEARCH:
+        with pytest.raises(EnvironmentFault, match="too slowly"):
+            read(impostor)
+        return
+    target = tmp_path / "new"
+    with pytest.raises(EnvironmentFault, match="too slowly"):
+        download_remote(remote, remote.registry.versions[0], target, lambda *_: None)
+    assert not target.exists()
+
+
+def test_all_answers_together_have_their_time(
+    impostor: Impostor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_server, "LONGEST_S", 0.0)
+    with pytest.raises(EnvironmentFault, match=r"too slowly.*all its answers together"):
+        read_remote(impostor.url, lambda _: None)
