@@ -5,6 +5,10 @@ and an autoscaler, which adds nodes for what waits, would add none. So a place o
 asked for on any node, also on one that does not exist yet. It takes no process, and is given back
 as soon as Ray has found one: by then a node has joined, which newcomers.py looks at. One is asked
 for at a time; the next one once the new node is full as well.
+
+A node that was refused has room, and no trial takes it, so the place is asked for elsewhere. An
+autoscaler of version 2 understands that; one of version 1 counts the room of such a node as a
+place for what waits, so it is asked for that many places more.
 """
 
 import contextlib
@@ -12,21 +16,26 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from ray import tune
+from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError
 from ray.experimental import internal_kv
 from ray.tune.experiment import Trial
 from ray.util import placement_group_table
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from dexsearch.search.capacity import slots_of_node
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.room_watch import is_any_without_a_place
 
 AGAIN_AFTER_S = 10.0
 """After a place was found: nodes that have joined are looked at meanwhile."""
+
+NODE_LABEL = "ray.io/node-id"
+"""Ray itself labels nodes so."""
 
 KEEP_S = 3.0
 """A place that is free for less, between two trials, withdraws nothing."""
@@ -34,6 +43,9 @@ KEEP_S = 3.0
 _LOOK_EVERY_S = 0.5
 _HEARD_EVERY_S = 30.0
 _SILENT = (RayError, ConnectionError, TimeoutError)  # head_watch.py tells of that
+
+
+Rooms = Mapping[str, Mapping[str, float]]
 
 
 class Wish(Protocol):
@@ -49,19 +61,34 @@ class Wish(Protocol):
 class Place:
     """A place of a trial's size on whatever node; it ends with the job that asked for it."""
 
-    def __init__(self, *, cpus: float, gpus: float) -> None:
-        """Ask for it."""
-        bundle = {"CPU": float(cpus), "GPU": float(gpus)}
-        self._group = placement_group([{name: n for name, n in bundle.items() if n}])
+    def __init__(self, *, cpus: float, gpus: float, without: Collection[str] = ()) -> None:
+        """Ask for it.
+
+        Args:
+            cpus: of a trial.
+            gpus: of a trial.
+            without: identifiers of nodes that will not do.
+        """
+        bundle = {name: float(n) for name, n in (("CPU", cpus), ("GPU", gpus)) if n}
+        selector = [{NODE_LABEL: f"!in({','.join(sorted(without))})"}] if without else None
+        n_counted = 0
+        if without and not _is_version_2():
+            free: Rooms = available_resources_per_node()  # type: ignore[no-untyped-call]
+            rooms = [free.get(node_id, {}) for node_id in without]
+            n_counted = sum(slots_of_node(room, cpus=cpus, gpus=gpus) for room in rooms)
+        self._groups = [
+            placement_group([bundle], bundle_label_selector=selector) for _ in range(1 + n_counted)
+        ]
 
     def is_met(self) -> bool:
         """Tell whether there is one."""
-        found: dict[str, Any] = placement_group_table(self._group)
-        return found.get("state") != "PENDING"
+        found: list[dict[str, Any]] = [placement_group_table(group) for group in self._groups]
+        return any(group.get("state") != "PENDING" for group in found)
 
     def withdraw(self) -> None:
         """Ask no more, and give back what was found."""
-        remove_placement_group(self._group)
+        for group in self._groups:
+            remove_placement_group(group)
 
 
 class NodeDemand(tune.Callback):
@@ -139,13 +166,17 @@ class NodeDemand(tune.Callback):
         return {}
 
 
-def demand_of(driver: StudyDriver, *, cpus: float, gpus: float) -> NodeDemand:
+def demand_of(
+    driver: StudyDriver, *, cpus: float, gpus: float,
+    refused: Callable[[], Collection[str]] = tuple,
+) -> NodeDemand:  # fmt: skip
     """Return what asks for nodes on behalf of a search.
 
     Args:
         driver: of the search.
         cpus: of a trial.
         gpus: of a trial, where the driver shares no GPUs.
+        refused: returns the identifiers of nodes with room that may take no trials.
     """
 
     def is_short() -> bool:
@@ -155,7 +186,8 @@ def demand_of(driver: StudyDriver, *, cpus: float, gpus: float) -> NodeDemand:
 
     def ask() -> Place:
         sharing = driver.running.sharing
-        return Place(cpus=cpus, gpus=sharing.share if sharing.n_gpus else gpus)
+        share = sharing.share if sharing.n_gpus else gpus
+        return Place(cpus=cpus, gpus=share, without=refused())
 
     return NodeDemand(
         is_short, ask, waits_for_others=is_any_without_a_place, is_heard=has_autoscaler
@@ -168,11 +200,15 @@ def has_autoscaler() -> bool:
     KubeRay's (version 2) says so. That of `ray up` (version 1) reports types of nodes by name,
     while a cluster without one reports each node as a type `node_ID`.
     """
-    enabled = internal_kv._internal_kv_get(b"__autoscaler_v2_enabled", namespace=b"__autoscaler")
-    if enabled == b"1":
+    if _is_version_2():
         return True
     status = json.loads(internal_kv._internal_kv_get(b"__autoscaling_status") or b"{}")
     report = status.get("autoscaler_report") or {}
     types = set((report.get("node_type_mapping") or {}).values())
     types |= (report.get("active_nodes") or {}).keys()
     return any(re.fullmatch(r"node_[0-9a-f]+", name) is None for name in types)
+
+
+def _is_version_2() -> bool:
+    enabled = internal_kv._internal_kv_get(b"__autoscaler_v2_enabled", namespace=b"__autoscaler")
+    return bool(enabled == b"1")

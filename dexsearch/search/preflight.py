@@ -6,8 +6,8 @@ and the dataset, and has space left. All that is wrong with all of them is told 
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dexsearch.config.space import ResourcesConfig
@@ -23,12 +23,14 @@ from dexsearch.search.preflight_report import (
     counted,
     dataset_note,
     findings,
+    why_refused,
 )
 from dexsearch.search.preflight_room import Node, living_nodes, nodes_of_trials, wait_for_room
 
 Tell = Callable[[str], None]
 
 _MORE_PER_NODE_S = 2.0
+_NO_TRIALS = "; it gets no trials until then"
 _SHIPPING_S = 60.0  # Ray unpacks the code on a node before its first worker starts
 
 
@@ -45,6 +47,8 @@ class PreflightRequest:
     digest: str | None
     resources: ResourcesConfig
     ship_code: bool = False
+    continues: bool = False
+    """Whether the search has trials already: then it goes on where one node is fit."""
     patience_s: float = 60.0
     """How long a node with room for a trial may take to join, where there is no autoscaler."""
     answer_s: float = 60.0
@@ -54,6 +58,15 @@ class PreflightRequest:
         """Return how long nodes may take that all start a worker at once."""
         shipping_s = _SHIPPING_S if self.ship_code else 0.0
         return self.answer_s + _MORE_PER_NODE_S * n_nodes + shipping_s
+
+
+@dataclass(frozen=True, slots=True)
+class FitNodes:
+    """The nodes that have passed, and why others have not."""
+
+    reports: tuple[NodeReport, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """By the identifier of the node; only in a search that goes on without these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +94,12 @@ class Inspection:
 
 def preflight(
     request: PreflightRequest, tell: Tell, *, is_stopped: Callable[[], bool] = lambda: False
-) -> tuple[NodeReport, ...]:
+) -> FitNodes:
     """Look at the nodes on which trials may run; wait for one where there is none yet.
+
+    A search does not begin while any of them is refused: whoever starts it is there to put that
+    right. One that continues would else not outlive its driver for as long as such a node stays,
+    so it goes on without, and says so.
 
     Args:
         request: what the search asks for.
@@ -90,22 +107,36 @@ def preflight(
         is_stopped: whether the user has asked to stop; then nothing may come back.
 
     Raises:
-        EnvironmentFault: with every refusal of every node, or if no node has room for a trial.
+        EnvironmentFault: with every refusal of every node; in a search that continues only where
+            none is fit. Also if no node has room for a trial.
     """
     if request.storage is not None:
         with contextlib.suppress(Exception):  # what is wrong with it is told by asking
             in_time(request.answer_s, preflight_node.end_stale_probes, request.storage)
     found = _inspected(request, tell, is_stopped)
     if is_stopped():
-        return ()
-    if found.refusals:
-        raise refusal(found)
+        return FitNodes()
+    fit = _fit_of(request, found)
+    if found.refusals and not (request.continues and fit.reports):
+        raise refusal(found, continues=request.continues)
     tell(str(found))
-    for warning in found.findings:
-        tell(f"warning: {warning}")
-    if (note := dataset_note(found.reports)) is not None:
+    for finding in found.findings:
+        tell(f"warning: {finding}{_NO_TRIALS if finding.is_refusal else ''}")
+    if (note := dataset_note(fit.reports)) is not None:
         tell(f"preflight: {note}")
-    return found.reports
+    return fit
+
+
+def _fit_of(request: PreflightRequest, found: Inspection) -> FitNodes:
+    """Judge each node alone: of a disk that they share only one is named."""
+    if not found.refusals:
+        return FitNodes(found.reports)
+    here = _own_answer()
+    why = {r.node_id: why_refused(judged_nodes(request, [r], here)) for r in found.reports}
+    return FitNodes(
+        tuple(report for report in found.reports if not why[report.node_id]),
+        {node_id: reason for node_id, reason in why.items() if reason},
+    )
 
 
 def _inspected(
@@ -127,13 +158,14 @@ def _inspected(
             return found
 
 
-def refusal(found: Inspection) -> EnvironmentFault:
+def refusal(found: Inspection, *, continues: bool = False) -> EnvironmentFault:
     """Return all refusals as one error."""
     n_bad = len({finding.node for finding in found.refusals})
     first = f"{n_bad} of {len(found.reports)} nodes cannot run trials of this search:"
     return EnvironmentFault(
         "\n".join([first, *map(str, found.refusals)]),
-        hint="put them right or take them out of the cluster; nothing has been trained",
+        hint="put them right or take them out of the cluster; "
+        + ("the same command then continues" if continues else "nothing has been trained"),
     )
 
 
@@ -180,6 +212,8 @@ def asked_nodes(
     if request.storage is not None:
         place, secret = _begun_probe(request.storage, request.answer_s)
     try:
+        if is_stopped():  # Ray may have been left: a task would start another one
+            return []
         questions = Questions(
             request.dataset, request.digest, place, secret,
             request.answer_within_s(len(nodes)), is_stopped,
@@ -190,9 +224,12 @@ def asked_nodes(
             in_time(request.answer_s, preflight_node.end_probe, place)
 
 
-def judged_nodes(request: PreflightRequest, reports: Sequence[NodeReport]) -> list[Finding]:
-    """Return what is wrong with nodes, beside what this process has."""
-    return findings(reports, _own_answer(), storage=request.storage, ship_code=request.ship_code)
+def judged_nodes(
+    request: PreflightRequest, reports: Sequence[NodeReport], here: Answer | None = None
+) -> list[Finding]:
+    """Return what is wrong with nodes, beside what this process has (`here`, where known)."""
+    here = here or _own_answer()
+    return findings(reports, here, storage=request.storage, ship_code=request.ship_code)
 
 
 def _begun_probe(storage: str, longest_s: float) -> tuple[str, str]:

@@ -19,6 +19,9 @@ from dexsearch.search.preflight_room import Node, living_nodes
 
 Value = TypeVar("Value")
 
+_BY_VALUE = threading.Lock()
+"""What is pickled by value is noted once for a process, and nodes are asked from many threads."""
+
 _SLICE_S = 0.5
 _BACK_WITHIN_S = 5.0
 
@@ -67,9 +70,12 @@ def ask_living_nodes(
         living: returns the nodes that there still are.
     """
     ask = ask or ask_nodes
-    reports = _still_there(ask(nodes, questions), living(), tell)
+    reports = ask(nodes, questions)
+    if questions.is_stopped():  # Ray may have been left
+        return reports
+    reports = _still_there(reports, living(), tell)
     silent = {report.node_id for report in reports if report.answer is None}
-    if not silent or questions.is_stopped():
+    if not silent:
         return reports
     for report in reports:
         if report.node_id in silent:
@@ -92,6 +98,20 @@ def _still_there(
 
 def ask_nodes(nodes: Sequence[Node], questions: Questions) -> list[NodeReport]:
     """Ask every node; one without an answer in time has a report that says so."""
+    with _BY_VALUE:
+        asked, sent_s = _asked(nodes, questions)
+    ready = _answered(list(asked), questions)
+    window_s = (sent_s, time.time())
+    return [
+        _report(node, _answer(task, task in ready, questions.longest_s), questions, window_s)
+        for task, node in asked.items()
+    ]
+
+
+def _asked(
+    nodes: Sequence[Node], questions: Questions
+) -> "tuple[dict[ray.ObjectRef[Answer], Node], float]":
+    """Send the questions; return also when that began, as a time of day in seconds."""
     cloudpickle.register_pickle_by_value(preflight_node)  # type: ignore[no-untyped-call]
     try:
         cold = {"env_vars": {warm_up.SKIP: "1"}}  # it looks and ends: seconds sooner
@@ -105,12 +125,7 @@ def ask_nodes(nodes: Sequence[Node], questions: Questions) -> list[NodeReport]:
         }
     finally:
         cloudpickle.unregister_pickle_by_value(preflight_node)  # type: ignore[no-untyped-call]
-    ready = _answered(list(asked), questions)
-    window_s = (sent_s, time.time())
-    return [
-        _report(node, _answer(task, task in ready, questions.longest_s), questions, window_s)
-        for task, node in asked.items()
-    ]
+    return asked, sent_s
 
 
 def _answered(

@@ -63,9 +63,19 @@ class Finding:
     is_refusal: bool = True
     """Otherwise a warning."""
 
+    @property
+    def told(self) -> str:
+        """What was found and its remedy, without the node's name."""
+        return f"{self.found}; {self.remedy}"
+
     def __str__(self) -> str:
         """Return the line for a person."""
-        return f"{self.node}: {self.found}; {self.remedy}"
+        return f"{self.node}: {self.told}"
+
+
+def why_refused(found: Sequence[Finding]) -> str:
+    """Return all that keeps one node from trials; empty where nothing does."""
+    return "; ".join(finding.told for finding in found if finding.is_refusal)
 
 
 def findings(

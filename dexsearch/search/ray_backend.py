@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ from dexsearch.search.capacity import Capacity, slots_of_node
 from dexsearch.search.data_source import FolderSource
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.head_watch import HeadWatch, Health, health_of_head
-from dexsearch.search.newcomers import Newcomers, asking
-from dexsearch.search.node_demand import demand_of
+from dexsearch.search.newcomers import Newcomers
+from dexsearch.search.node_demand import demand_of, has_autoscaler
+from dexsearch.search.node_verdicts import asking
 from dexsearch.search.packing import gpus_per_trial, n_concurrent, n_slots
-from dexsearch.search.preflight import PreflightRequest, preflight
+from dexsearch.search.preflight import FitNodes, PreflightRequest, preflight
 from dexsearch.search.preflight_node import smallest_gpu_bytes
 from dexsearch.search.preflight_report import NodeReport
 from dexsearch.search.preflight_room import Node
@@ -59,15 +61,15 @@ class RayBackend:
             ray_cluster(self.address, ship_code=self.ship_code, tell=driver.tell),
             _head_watch(driver, is_local=self.address is None),
         ):
-            reports = self._fit_nodes(driver)
+            fit = self._fit_nodes(driver)
             if not driver.stop_requested:
-                self.run_on(driver, reports)
+                self.run_on(driver, fit)
 
-    def _fit_nodes(self, driver: StudyDriver) -> Sequence[NodeReport]:
+    def _fit_nodes(self, driver: StudyDriver) -> FitNodes:
         """Look at the nodes that trials may run on; the user may stop that."""
         driver.on_backend_ready()
         if self.preflight is None:
-            return ()
+            return FitNodes()
 
         def is_stopped() -> bool:
             driver.tick()
@@ -75,39 +77,38 @@ class RayBackend:
 
         return preflight(self.preflight, driver.tell, is_stopped=is_stopped)
 
-    def run_on(self, driver: StudyDriver, reports: Sequence[NodeReport] = ()) -> None:
+    def run_on(self, driver: StudyDriver, fit: FitNodes | None = None) -> None:
         """Run trials on the cluster that this process has joined.
 
         Args:
             driver: of the search.
-            reports: of the nodes of a cluster that have passed the preflight: their GPUs' memory
-                counts, and other nodes are asked before they get a trial. Without any, all get.
+            fit: the nodes of a cluster that have passed the preflight: their GPUs' memory counts,
+                and other nodes are asked before they get a trial. Without any, all get.
         """
+        fit = fit or FitNodes()
         shutil.rmtree(self.scratch, ignore_errors=True)
         function = self.prepare(self.function)
         is_far = self.address is not None
         driver.checkpoints.is_promised = is_far and getattr(function, "keeps_checkpoints", False)
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = self._gpus_per_trial(total, driver.n_left, reports)
-        newcomers = self._newcomers(driver, function, reports, gpus)
+        gpus = self._gpus_per_trial(total, driver.n_left, fit.reports)
+        newcomers = self._newcomers(driver, function, fit, gpus)
         if newcomers is not None:
             driver.running.refuse_node = newcomers.refuse
         bridge = Bridge(driver, function, newcomers=newcomers)
         os.environ[_COUNT_PREEMPTIONS] = "1"  # else Tune itself would begin such trials again
         try:
-            self._tuner(bridge, driver, total, gpus, newcomers).fit()
+            with newcomers or nullcontext():
+                self._tuner(bridge, driver, total, gpus, newcomers).fit()
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
-            if newcomers is not None:
-                newcomers.close()
         bridge.raise_fault()
 
     def _newcomers(
-        self, driver: StudyDriver, function: TrialFunction, reports: Sequence[NodeReport],
-        gpus: float,
-    ) -> Newcomers | None:  # fmt: skip
+        self, driver: StudyDriver, function: TrialFunction, fit: FitNodes, gpus: float
+    ) -> Newcomers | None:
         """Return what keeps trials off nodes that were not asked; None if none was."""
-        if self.preflight is None or not reports:
+        if self.preflight is None or not fit.reports:
             return None
         # What is not a folder any more is sent to the nodes.
         needs_dataset = isinstance(getattr(function, "source", None), FolderSource)
@@ -116,11 +117,13 @@ class RayBackend:
             return node.has_room(self.resources.cpus, gpus)
 
         return Newcomers(
-            [report.node_id for report in reports],
+            [report.node_id for report in fit.reports],
             asking(self.preflight, needs_dataset=needs_dataset),
             has_room=has_room,
             tell=driver.tell,
             patience_s=self.preflight.patience_s,
+            refused=fit.refused,
+            may_grow=has_autoscaler,
         )
 
     def _tuner(
@@ -172,7 +175,8 @@ class RayBackend:
             gpus=gpus,
             tell=driver.tell,
         )
-        demand = demand_of(driver, cpus=cpus, gpus=gpus)
+        refused = tuple if newcomers is None else newcomers.refused
+        demand = demand_of(driver, cpus=cpus, gpus=gpus, refused=refused)
 
         def note() -> str:
             return "" if newcomers is None else newcomers.note

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexsearch.data.store import OPEN_SUBSETS, open_dataset
+from dexsearch.ledger.study import read_study
 from dexsearch.search.backend import Backend
 from dexsearch.search.cluster import prepare_environment
 from dexsearch.search.continuation import StudyRequest
@@ -63,6 +64,7 @@ def _preflight_request(
         digest=request.dataset_digest,
         resources=request.space.resources,
         ship_code=site.ship_code,
+        continues=bool(read_study(folder).trials),
     )
 
 

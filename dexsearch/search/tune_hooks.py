@@ -15,7 +15,13 @@ from ray.tune.search import Searcher
 from dexsearch.search.actor import NODE, REPORT
 from dexsearch.search.bridge import Bridge, assignment_of
 from dexsearch.search.trial import Report
-from dexsearch.search.tune_actors import end_waiting_trials, forget_actor, processes
+from dexsearch.search.tune_actors import (
+    actor_of,
+    drop_cached_actors,
+    end_waiting_trials,
+    forget_actor,
+    processes,
+)
 
 _HARMLESS = ("numeric", "configuration")  # failures that leave a process as it was
 
@@ -54,6 +60,7 @@ class StudyScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
         self._added: list[Trial] = []
+        self._node_of: dict[Any, str | None] = {}
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ANN401
         """Return a trial that was added since the last turn of Tune's loop, and only then.
@@ -66,6 +73,9 @@ class StudyScheduler(FIFOScheduler):
         self._bridge.look_at(partial(processes, tune_controller))
         if self._bridge.is_stopping or self._bridge.is_to_place_anew:
             self._bridge.on_withdrawn(end_waiting_trials(tune_controller))
+        if not all(map(self._is_fit, self._node_of)):
+            drop_cached_actors(tune_controller, self._is_fit)
+            self._node_of = {actor: n for actor, n in self._node_of.items() if self._is_fit(actor)}
         added, self._added = self._added, []
         return next((trial for trial in added if trial.status == Trial.PENDING), None)
 
@@ -103,6 +113,11 @@ class StudyScheduler(FIFOScheduler):
         is_spoilt = report.failure is not None and report.failure.kind not in _HARMLESS
         if is_spoilt or not self._bridge.is_fit(node_id):
             forget_actor(tune_controller, trial)
+        self._node_of[actor_of(tune_controller, trial)] = node_id
+
+    def _is_fit(self, actor: object) -> bool:
+        """Tell whether a process may have another trial: its node may have been refused since."""
+        return self._bridge.is_fit(self._node_of.get(actor))
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep the driver out of Tune's files."""

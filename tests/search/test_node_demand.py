@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from nodes import Nodes, free_port, nodes_here, own_ip
 from searching import ray_command, ray_environment
 
 from dexsearch.ledger.study import read_study
+from dexsearch.search import node_demand
 from dexsearch.search.capacity import Capacity
 from dexsearch.search.node_demand import AGAIN_AFTER_S, KEEP_S, NodeDemand, demand_of
 from dexsearch.search.sharing import RunningTrials
@@ -132,6 +134,21 @@ def test_a_trial_that_was_handed_out_and_finds_no_place_has_a_node_asked_for() -
     assert loop.n_open == 0
 
 
+def test_a_place_is_asked_for_elsewhere_than_on_the_nodes_that_were_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[list[str], float]] = []
+    monkeypatch.setattr(
+        node_demand, "Place", lambda **how: asked.append((sorted(how["without"]), how["cpus"]))
+    )
+    refused: set[str] = set()
+    demand = demand_of(Loop(trials=3).driver, cpus=2, gpus=0.0, refused=lambda: refused)
+    demand._ask()
+    refused |= {"b", "a"}
+    demand._ask()
+    assert asked == [([], 2), (["a", "b"], 2)]
+
+
 def test_a_ray_that_does_not_answer_ends_no_search() -> None:
     loop = Loop(trials=3)
 
@@ -143,19 +160,19 @@ def test_a_ray_that_does_not_answer_ends_no_search() -> None:
     assert loop.asked == []
 
 
-def start_autoscaling(nodes: Nodes) -> None:
-    """Start a head that takes one trial; Ray's own autoscaler may add a second such node."""
+def start_autoscaling(nodes: Nodes, *, n_more: int = 1) -> None:
+    """Start a head that takes one trial; Ray's own autoscaler may add so many such nodes."""
     nodes.port, nodes.dashboard_port = free_port(), free_port()
     address = f"{own_ip()}:{nodes.port}"
     types = {
         "ray.head.default": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0},
         "small": {
             "resources": {"CPU": 1, "object_store_memory": 80_000_000},
-            "node_config": {}, "min_workers": 0, "max_workers": 1,
+            "node_config": {}, "min_workers": 0, "max_workers": n_more,
         },
     }  # fmt: skip
     config = {
-        "cluster_name": "here", "max_workers": 1, "idle_timeout_minutes": 5,
+        "cluster_name": "here", "max_workers": n_more, "idle_timeout_minutes": 5,
         "upscaling_speed": 1.0,
         "provider": {
             "type": "fake_multinode", "gcs_address": address, "use_node_id_as_ip": True,
@@ -199,6 +216,48 @@ def test_rays_own_autoscaler_adds_a_node_and_two_trials_train_at_once(
         finally:
             process.kill()
             process.wait()
+
+
+ANOTHER_NODE = """
+import sys, time
+import ray
+from ray._private.state import available_resources_per_node
+from dexsearch.search.node_demand import Place
+
+def node_of(place):
+    nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    deadline = time.monotonic() + 100
+    while not place.is_met():
+        assert time.monotonic() < deadline, "no node was added"
+        time.sleep(0.2)
+    place.withdraw()
+    (new,) = {node["NodeID"] for node in ray.nodes() if node["Alive"]} - nodes
+    return new
+
+ray.init(sys.argv[1], log_to_driver=False)
+held = ray.util.placement_group([{"CPU": 1.0}])  # the head is full
+ray.get(held.ready())
+refused = node_of(Place(cpus=1, gpus=0))
+while not available_resources_per_node()[refused].get("CPU"):
+    time.sleep(0.2)
+print(node_of(Place(cpus=1, gpus=0, without=[refused])) != refused)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_rays_own_autoscaler_adds_a_node_beside_an_idle_one_that_was_refused(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("ray.autoscaler._private.fake_multi_node.node_provider")
+    with nodes_here(RAY_AUTH_MODE="disabled") as nodes:
+        start_autoscaling(nodes, n_more=3)
+        environment = ray_environment(tmp_path / "home") | {"RAY_AUTH_MODE": "disabled"}
+        done = subprocess.run(
+            [sys.executable, "-c", ANOTHER_NODE, nodes.address], env=environment,
+            capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+        assert done.stdout.split() == ["True"], done.stderr[-3000:]
 
 
 def n_training(folder: Path) -> int:

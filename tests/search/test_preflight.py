@@ -2,17 +2,19 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dexsearch.config.space import ResourcesConfig
-from dexsearch.search import preflight_node
-from dexsearch.search.preflight import PreflightRequest
+from dexsearch.errors import EnvironmentFault
+from dexsearch.search import preflight, preflight_node
+from dexsearch.search.preflight import FitNodes, Inspection, PreflightRequest, asked_nodes
 from dexsearch.search.preflight_asking import Questions, ask_living_nodes, clock_offset_s
 from dexsearch.search.preflight_node import Answer, Question
 from dexsearch.search.preflight_report import Finding, NodeReport, dataset_note, findings
@@ -217,6 +219,55 @@ def test_many_nodes_and_shipped_code_may_take_longer() -> None:
     assert replace(request, ship_code=True).answer_within_s(1) == 122
 
 
+Passed = tuple[FitNodes, list[str]]
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Passed]:
+    """Let nodes answer what this process would, or have no code of ours, and judge them."""
+    own = preflight_node.look(question("", "", storage=None))
+
+    def look(*, bad: Sequence[bool], continues: bool) -> Passed:
+        request = PreflightRequest("h:1", None, None, None, ResourcesConfig(), continues=continues)
+        answers = [Answer(**{**own, "code": "0ther" if is_bad else own["code"]}) for is_bad in bad]
+        reports = [replace(node(n), answer=answer) for n, answer in enumerate(answers)]
+        found = tuple(preflight.judged_nodes(request, reports))
+        told = list[str]()
+        monkeypatch.setattr(
+            preflight, "_inspected", lambda *_: Inspection(tuple(reports), found, 0.0)
+        )
+        return preflight.preflight(request, told.append), told
+
+    return look
+
+
+def test_a_search_that_continues_goes_on_without_the_nodes_that_are_refused(
+    passed: Callable[..., Passed],
+) -> None:
+    fit, told = passed(bad=[False, True], continues=True)
+    assert [report.node_id for report in fit.reports] == ["id0"]
+    ((node_id, why),) = fit.refused.items()
+    assert node_id == "id1"
+    (line,) = [line for line in told if "other sources" in line]
+    assert line == f"warning: 10.77.0.1 (lab1): {why}; it gets no trials until then"
+
+
+@pytest.mark.parametrize(("bad", "continues"), [([False, True], False), ([True, True], True)])
+def test_a_search_neither_begins_beside_a_refused_node_nor_goes_on_without_any_other(
+    bad: list[bool], continues: bool, passed: Callable[..., Passed]
+) -> None:
+    with pytest.raises(EnvironmentFault, match="cannot run trials of this search") as raised:
+        passed(bad=bad, continues=continues)
+    assert ("nothing has been trained" in (raised.value.hint or "")) == (not continues)
+
+
+def test_once_nobody_waits_no_node_is_asked_and_no_ray_is_started(tmp_path: Path) -> None:
+    request = PreflightRequest("h:1", str(tmp_path / "s"), None, None, ResourcesConfig())
+    assert asked_nodes(request, [machine(1, 8)], is_stopped=lambda: True) == []
+    assert not ray.is_initialized()
+    assert list((tmp_path / "s").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("offset_s", "told"),
     [(0, ""), (59, ""), (-59, ""), (3600, "3600 s ahead"), (-61, "61 s behind")],
@@ -280,7 +331,7 @@ def test_waiting_says_for_what_and_what_there_is() -> None:
     assert "ray start --address=10.77.0.1:6379" in (error.hint or "")
 
 
-def question(place: Path | str, secret: str, **more: str) -> Question:
+def question(place: Path | str, secret: str, **more: str | None) -> Question:
     asked: Question = {
         "storage": str(place), "secret": secret, "name": "n1", "dataset": None, "digest": None,
         "gpus": False,

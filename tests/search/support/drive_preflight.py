@@ -32,7 +32,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
     )
     try:
         with ray_cluster(request.address, ship_code=request.ship_code, tell=told):
-            reports = preflight(request, told)
+            reports = preflight(request, told).reports
     except DexSearchError as error:
         return {"error": str(error), "hint": error.hint, "exit_code": error.exit_code}
     return {"nodes": {report.hostname: report.sees_dataset for report in reports}}
