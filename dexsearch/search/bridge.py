@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from dexsearch.search.actor import ASSIGNMENT, FUNCTION
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.losses import told_loss
+from dexsearch.search.lost_actors import node_of_lost
 from dexsearch.search.newcomers import Newcomers
 from dexsearch.search.placement import PlacedWhereFit
 from dexsearch.search.reaper import Reaper
@@ -96,7 +97,8 @@ class Bridge:
     def on_lost(self, trial: Trial) -> None:
         """Pass on that the process of a trial was lost."""
         setback, reason = self._ended_by_us.get(trial.trial_id) or told_loss(trial)
-        self._guarded(lambda: self._driver.lost(assignment_of(trial), reason, setback))
+        node = None if self._newcomers is None else node_of_lost(trial)  # to be refused, or not
+        self._guarded(lambda: self._driver.lost(assignment_of(trial), reason, setback, node))
 
     @property
     def is_stopping(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dexsearch.errors import DexSearchError, EnvironmentFault
 from dexsearch.search.cluster import prepare_environment
+from dexsearch.search.warm_up import SKIP
 
 if TYPE_CHECKING:
     from ray.exceptions import RayTaskError
@@ -21,7 +22,8 @@ AHEAD_PER_CPU = 2
 RETRIES = 3
 """How often a task is given out again after its node was lost."""
 
-_ONE_THREAD = {"env_vars": {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
+_ENVIRONMENT = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", SKIP: "1"}
+"""One thread for each task, and nothing imported beforehand that only trials need."""
 
 
 def map_on_ray(
@@ -49,7 +51,9 @@ def map_on_ray(
     from dexsearch.search.ray_cluster import ray_cluster  # noqa: PLC0415
 
     with ray_cluster(address):
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES, runtime_env=_ONE_THREAD)(function)
+        remote = ray.remote(
+            num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": _ENVIRONMENT}
+        )(function)
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         n_ahead = max(1, AHEAD_PER_CPU * int(total.get("CPU", 1)))
         waiting: deque[ray.ObjectRef[Result]] = deque()

@@ -19,6 +19,8 @@ import ray
 from ray._private import state as ray_state
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from dexsearch.search.warm_up import SKIP
+
 NODE_ANSWERS_WITHIN_S = 20.0
 """A node that has not ended a process after so long does not answer."""
 
@@ -82,9 +84,20 @@ def _ask(actor: Any) -> Any:  # noqa: ANN401
     pid, node = found.get("Pid", 0), found.get("Address", {}).get("NodeID", "")
     if not pid or not node:
         return None
-    task = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(end_process)
+    task = ray.remote(num_cpus=0, max_retries=0, max_calls=1, **_environment())(end_process)
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
     return task.options(scheduling_strategy=strategy).remote(pid)
+
+
+def _environment() -> dict[str, Any]:
+    """Return what keeps the task's process from importing what trials need, where all others do.
+
+    Elsewhere nothing: a process with an environment of its own has to be started.
+    """
+    of_job = ray.get_runtime_context().runtime_env
+    if "worker_process_setup_hook" not in of_job:
+        return {}
+    return {"runtime_env": {"env_vars": {SKIP: "1"}}}
 
 
 def _answer_to(request: _Request) -> bool | None:

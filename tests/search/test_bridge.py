@@ -158,6 +158,36 @@ def test_a_node_that_saves_where_nobody_sees_it_keeps_no_process() -> None:
     assert controller._started_actors == {"a"}
 
 
+ACTOR = "5ad66ef264cedb9db308004801000000"
+NAMED = {
+    "start": "The actor died because of an error raised in its creation task, ray::TrialActor()"
+    f" (pid=7, ip=10.0.0.1, actor_id={ACTOR}, repr=<TrialActor>)\nImportError: libcublas.so.12",
+    "lost": f"The actor died unexpectedly before finishing.\n\tactor_id: {ACTOR}\n\tpid: 7",
+    "cut off": f"The actor {ACTOR} is unavailable: RpcError",
+}
+
+
+@pytest.mark.parametrize("told", NAMED.values(), ids=NAMED)
+def test_ray_is_asked_for_the_node_of_a_process_that_never_reported(
+    told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each text as Ray 2.60 has it; what it knows of an actor outlives the actor."""
+    table = {ACTOR: {"Address": {"NodeID": "a"}}}
+    monkeypatch.setattr(
+        "dexsearch.search.lost_actors.ray_state.actors", lambda actor_id: table.get(actor_id, {})
+    )
+    nodes: list[str | None] = []
+    driver = SimpleNamespace(lost=lambda lost, reason, setback, node: nodes.append(node))
+    bridge = Bridge(cast("Any", driver), no_trials, newcomers=cast("Any", TwoNodes()))
+    errors = tmp_path / "error.txt"
+    trial: Any = FakeTrial(0, "ERROR")
+    trial.error_file = str(errors)
+    for text in (told, told.replace(ACTOR, "6" * 32), "of nobody"):
+        errors.write_text(HEAD.format(1) + text)
+        bridge.on_lost(trial)
+    assert nodes == ["a", None, None]
+
+
 @pytest.mark.parametrize(
     ("slots", "trials", "at_once"),
     [(16, 12, 4), (2, 12, 2), (1, 12, 1), (16, 3, 2), (16, 1, 1)],

@@ -13,7 +13,15 @@ from dexsearch.ledger.log import EventLog, read_events
 from dexsearch.ledger.study import TrialRecord, read_study
 from dexsearch.search.driver import StudyDriver
 from dexsearch.search.progress import SilentProgress
-from dexsearch.search.retries import MAX_IN_VAIN, MAX_IN_VAIN_WITH_EPOCHS, SUSPECT_AFTER
+from dexsearch.search.retries import (
+    MAX_EXCEPTIONS,
+    MAX_IN_VAIN,
+    MAX_IN_VAIN_WITH_EPOCHS,
+    MAX_LOSSES,
+    MAX_STARTS,
+    SUSPECT_AFTER,
+    Setback,
+)
 from dexsearch.search.study import run_study
 from dexsearch.search.trial import Assignment, Failure, Record, Report, TrialStepper
 
@@ -208,12 +216,16 @@ def test_a_trial_with_epochs_outlives_many_more_kills_than_one_without(tmp_path:
 
 
 class Nodes:
-    """Good nodes that train, and others where every trial raises at once."""
+    """Good nodes that train, and others where every trial raises at once, or has no process."""
 
-    def __init__(self, failing: Callable[[int], str], *, can_refuse: bool = True) -> None:
-        """`failing` names the node of the n-th failure."""
+    def __init__(
+        self, failing: Callable[[int], str], *, can_refuse: bool = True,
+        lost_by: Setback | None = None,
+    ) -> None:  # fmt: skip
+        """`failing` names the node of the n-th failure; with `lost_by` no trial can tell it."""
         self.failing = failing
         self.can_refuse = can_refuse
+        self.lost_by = lost_by
         self.refused: list[tuple[str, str]] = []
 
     def refuse(self, node: str, why: str) -> bool:
@@ -227,17 +239,12 @@ class Nodes:
         assert first is not None
         good.begin(first)
         driver.on_report(good.step())
-        failure = Failure("exception", "RuntimeError: CUDA error: uncorrectable ECC error")
         n = 0
         while not self.refused:
+            let_all_be_due(driver)
             assignment = driver.next_trial()
             assert assignment is not None
-            driver.on_report(
-                Report(
-                    assignment.number, failure=failure, last=True, attempt=assignment.attempt,
-                    node=self.failing(n),
-                )
-            )  # fmt: skip
+            self.fail(driver, assignment, self.failing(n))
             n += 1
         while not driver.on_report(good.step()):
             pass
@@ -245,6 +252,24 @@ class Nodes:
             good.begin(again)
             while not driver.on_report(good.step()):
                 pass
+
+    def fail(self, driver: StudyDriver, assignment: Assignment, node: str) -> None:
+        if self.lost_by is not None:
+            told = "its process raised ImportError: libcublas.so.12"
+            driver.lost(assignment, told, self.lost_by, node)
+            return
+        failure = Failure("exception", "RuntimeError: CUDA error: uncorrectable ECC error")
+        driver.on_report(
+            Report(
+                assignment.number, failure=failure, last=True, attempt=assignment.attempt,
+                node=node,
+            )
+        )  # fmt: skip
+
+
+def let_all_be_due(driver: StudyDriver) -> None:
+    recovery = driver._recovery
+    recovery._waiting = [(0.0, trial) for _, trial in recovery._waiting]
 
 
 def run(folder: Path, backend: object, **changes: object) -> None:
@@ -255,16 +280,26 @@ def run(folder: Path, backend: object, **changes: object) -> None:
     )  # fmt: skip
 
 
-def test_one_bad_node_is_refused_and_costs_no_trial(tmp_path: Path) -> None:
-    nodes = Nodes(lambda n: "bad")
+@pytest.mark.parametrize(
+    ("lost_by", "told", "tries"),
+    [
+        (None, "RuntimeError: CUDA error", MAX_EXCEPTIONS),
+        ("start", "its process raised ImportError", MAX_STARTS),
+        ("lost", "its process raised ImportError", MAX_LOSSES),
+    ],
+)
+def test_one_bad_node_is_refused_and_costs_no_trial(
+    lost_by: Setback | None, told: str, tries: int, tmp_path: Path
+) -> None:
+    nodes = Nodes(lambda n: "bad", lost_by=lost_by)
     run(tmp_path / "s", nodes, trials=8)
     ((node, why),) = nodes.refused
     assert node == "bad"
-    assert why.startswith("trials 1, 2, 3 failed there: RuntimeError: CUDA error")
+    assert why.startswith(f"trials 1, 2, 3 failed there: {told}")
     assert len(check_study(tmp_path / "s", trials=8, epochs=9).in_state("complete")) == 8
     kinds = [e.get("kind") for e in read_events(tmp_path / "s" / "ledger.jsonl")
              if e["event"] == "trial_continued"]  # fmt: skip
-    assert kinds == ["exception"] * 3
+    assert kinds == [lost_by or "exception"] * 3 * tries
 
 
 @pytest.mark.parametrize("can_refuse", [True, False])
