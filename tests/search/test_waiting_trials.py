@@ -26,10 +26,10 @@ def test_tune_ends_well_although_a_trial_was_taken_back_before_its_process_began
     taken_back: list[Any] = []
 
     class Impatient(FIFOScheduler):
-        """Takes back whatever waits once a trial has reported."""
+        """Takes each trial but the first back in the turn in which Tune has added it."""
 
         def choose_trial_to_run(self, tune_controller: Any) -> Any:  # noqa: ANN401
-            if any("n" in trial.last_result for trial in tune_controller.get_trials()):
+            if len(tune_controller.get_trials()) > 1:
                 taken_back.extend(end_waiting_trials(tune_controller))
             return super().choose_trial_to_run(tune_controller)
 
@@ -49,5 +49,5 @@ def test_tune_ends_well_although_a_trial_was_taken_back_before_its_process_began
             tune_config=tune.TuneConfig(scheduler=Impatient()),
             run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
         ).fit()
-    assert len(taken_back) == 2
+    assert len(taken_back) >= 2
     assert len(results) == 3
