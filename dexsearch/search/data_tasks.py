@@ -22,7 +22,7 @@ AHEAD_PER_CPU = 2
 RETRIES = 3
 """How often a task is given out again after its node was lost."""
 
-_ENVIRONMENT = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", SKIP: "1"}
+ENVIRONMENT = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", SKIP: "1"}
 """One thread for each task, and nothing imported beforehand that only trials need."""
 
 
@@ -52,7 +52,7 @@ def map_on_ray(
 
     with ray_cluster(address):
         remote = ray.remote(
-            num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": _ENVIRONMENT}
+            num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": ENVIRONMENT}
         )(function)
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         n_ahead = max(1, AHEAD_PER_CPU * int(total.get("CPU", 1)))

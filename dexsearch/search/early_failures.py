@@ -7,7 +7,9 @@ failed then. Where several in a row fail in the same way the search stops, and b
 them was written down as failed, the same command continues them once the cause is mended.
 
 Where all of them were on one node while others train elsewhere, that node is to blame: the node
-that is free is always the one on which trials fail. It gets no more, and they begin anew.
+that is free is always the one on which trials fail. It gets no more, and they begin anew. Where
+processes cannot even begin, which no configuration decides, those who get on elsewhere tell
+nothing of the node, so such failures are held until somebody gets on there.
 """
 
 import re
@@ -15,6 +17,7 @@ from collections.abc import Callable
 
 from dexsearch.errors import DexSearchError, EnvironmentFault, SearchFailed
 from dexsearch.search.live_trial import LiveTrial
+from dexsearch.search.retries import MAX_STARTS
 from dexsearch.search.trial import Failure
 
 SAME_IN_A_ROW = 3
@@ -46,19 +49,34 @@ class EarlyFailures:
         self._anew = anew
         self._refuse_node = refuse_node
         self._held: list[tuple[LiveTrial, Failure]] = []
+        self._of_nodes: list[tuple[LiveTrial, Failure]] = []
+        """Held as well: processes that could not begin, while others got on elsewhere."""
 
     def holds(self, trial: LiveTrial, failure: Failure) -> bool:
         """Hold a failure back if it may have a cause in common with others."""
         if trial.is_under_way or failure.kind not in _SHARED:
             return False
         if self._held and _signature(self._held[-1][1]) != _signature(failure):
-            self.settle()
+            self._fail_all(self._taken(self._held))
         self._held.append((trial, failure))
         return True
 
     def settle(self) -> None:
-        """Let the trials fail after all: what every trial needs is there, or none is left."""
-        held, self._held = self._held, []
+        """Let the trials fail after all: none is left that could tell whose fault it was."""
+        self._fail_all(self._taken(self._of_nodes) + self._taken(self._held))
+
+    def gets_on(self, node: str | None) -> None:
+        """Let the trials fail which one that gets on, on a node that may be known, tells of."""
+        held = self._taken(self._of_nodes) + self._taken(self._held)
+        self._of_nodes = [(t, failure) for t, failure in held if _may_be_of_a_node(t, node)]
+        self._fail_all([entry for entry in held if entry not in self._of_nodes])
+
+    def _taken(self, held: list[tuple[LiveTrial, Failure]]) -> list[tuple[LiveTrial, Failure]]:
+        taken = list(held)
+        held.clear()
+        return taken
+
+    def _fail_all(self, held: list[tuple[LiveTrial, Failure]]) -> None:
         for trial, failure in held:
             self._fail(trial, failure)
 
@@ -72,12 +90,12 @@ class EarlyFailures:
             EnvironmentFault: if their processes were lost.
             SearchFailed: if they raised an exception.
         """
+        if others_run and self._is_of_a_node():
+            return
         if len(self._held) < SAME_IN_A_ROW:
             return
-        numbers = ", ".join(str(trial.number) for trial, _ in self._held)
+        numbers = _numbers(self._held)
         failure = self._held[-1][1]
-        if others_run and self._is_of_a_node(f"trials {numbers} failed there: {failure.reason}"):
-            return
         is_lost = failure.kind == "infrastructure"
         fault: type[DexSearchError] = EnvironmentFault if is_lost else SearchFailed
         raise fault(
@@ -87,15 +105,35 @@ class EarlyFailures:
             "then continues, these trials included",
         )
 
-    def _is_of_a_node(self, why: str) -> bool:
-        """Let the trials begin anew elsewhere where one node is to blame; return whether it is."""
-        (node, *others) = {trial.node for trial, _ in self._held}
-        if node is None or others or not self._refuse_node(node, why):
+    def _is_of_a_node(self) -> bool:
+        """Let trials begin anew elsewhere where the last one's node is to blame; return that."""
+        last, failure = self._held[-1]
+        alike = [
+            entry
+            for entry in (*self._of_nodes, *self._held)
+            if entry[0].node == last.node and _signature(entry[1]) == _signature(failure)
+        ]
+        if last.node is None or len(alike) < SAME_IN_A_ROW:
             return False
-        held, self._held = self._held, []
-        for trial, _ in held:
+        why = f"trials {_numbers(alike)} failed there: {failure.reason}"
+        if not self._refuse_node(last.node, why):
+            self._fail_all(self._taken(self._of_nodes))
+            return False
+        self._of_nodes = [entry for entry in self._of_nodes if entry not in alike]
+        self._held = [entry for entry in self._held if entry not in alike]
+        for trial, _ in alike:
             self._anew(trial)
         return True
+
+
+def _may_be_of_a_node(trial: LiveTrial, getting_on: str | None) -> bool:
+    """Tell whether a trial could not begin on a node that lacks what another one has."""
+    could_not_begin = trial.setbacks.starts > MAX_STARTS
+    return could_not_begin and None not in (trial.node, getting_on) and trial.node != getting_on
+
+
+def _numbers(held: list[tuple[LiveTrial, Failure]]) -> str:
+    return ", ".join(str(trial.number) for trial, _ in held)
 
 
 def _signature(failure: Failure) -> tuple[str, str]:

@@ -84,12 +84,12 @@ def _ask(actor: Any) -> Any:  # noqa: ANN401
     pid, node = found.get("Pid", 0), found.get("Address", {}).get("NodeID", "")
     if not pid or not node:
         return None
-    task = ray.remote(num_cpus=0, max_retries=0, max_calls=1, **_environment())(end_process)
+    task = ray.remote(num_cpus=0, max_retries=0, max_calls=1, **task_environment())(end_process)
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
     return task.options(scheduling_strategy=strategy).remote(pid)
 
 
-def _environment() -> dict[str, Any]:
+def task_environment() -> dict[str, Any]:
     """Return what keeps the task's process from importing what trials need, where all others do.
 
     Elsewhere nothing: a process with an environment of its own has to be started.

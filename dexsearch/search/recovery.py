@@ -157,7 +157,7 @@ class Recovery:
         trial.setbacks.forgive()
         trial.is_under_way = True
         self._suspect = None if self._suspect == trial.number else self._suspect
-        self._early.settle()
+        self._early.gets_on(trial.node)
 
     def goes_on(self, trial: LiveTrial, *, is_saved: bool) -> None:
         """Note a report that tells of no failure; `is_saved`: a checkpoint was stored for it."""

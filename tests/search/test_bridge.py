@@ -29,8 +29,10 @@ from dexsearch.search.driver import StudyDriver
 from dexsearch.search.losses import told_loss
 from dexsearch.search.packing import n_concurrent
 from dexsearch.search.ray_cluster import scratch_folder
+from dexsearch.search.reaper import task_environment
 from dexsearch.search.trial import Assignment, Failure, FailureKind, Record, Report
 from dexsearch.search.tune_hooks import StudyScheduler
+from dexsearch.search.warm_up import SKIP
 from dexsearch.search.watchdog import Watchdog
 
 HEAD = "Failure # {} (occurred at 2026-01-01_00-00-00)\n"
@@ -333,6 +335,16 @@ def test_what_fails_while_a_process_is_ended_costs_no_other_one(
     assert sorted(killed) == ["process 0", "process 1"]
     with pytest.raises(ValueError, match="no such actor"):
         bridge.raise_fault()
+
+
+@pytest.mark.parametrize("is_joined", [True, False])
+def test_only_where_all_processes_import_what_trials_need_the_reaper_asks_for_another_kind(
+    is_joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = SimpleNamespace(runtime_env={"worker_process_setup_hook": "k"} if is_joined else {})
+    monkeypatch.setattr("dexsearch.search.reaper.ray.get_runtime_context", lambda: job)
+    cold = {"runtime_env": {"env_vars": {SKIP: "1"}}}
+    assert task_environment() == (cold if is_joined else {})
 
 
 class Gone(RayError):

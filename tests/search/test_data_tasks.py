@@ -1,11 +1,13 @@
 """Tasks of data generation on a Ray of our own: order, errors, and a clean end."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from dexsearch.errors import DataError, EnvironmentFault
-from dexsearch.search.data_tasks import map_on_ray
+from dexsearch.search.data_tasks import ENVIRONMENT, map_on_ray
 
 
 def process_and_square(number: int) -> tuple[int, int]:
@@ -27,6 +29,15 @@ def test_nothing_to_do_starts_no_ray() -> None:
 def test_a_dead_address_is_refused() -> None:
     with pytest.raises(EnvironmentFault, match="no Ray cluster answers"):
         list(map_on_ray(process_and_square, [1], address="127.0.0.1:1"))
+
+
+def test_the_process_of_a_task_does_not_import_what_only_trials_need() -> None:
+    code = "from dexsearch.search.warm_up import import_training as go; go(); import sys; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code} print('torch' in sys.modules)"],
+        env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.cluster

@@ -303,6 +303,32 @@ def test_one_bad_node_is_refused_and_costs_no_trial(
 
 
 @pytest.mark.parametrize("can_refuse", [True, False])
+def test_a_node_where_nothing_can_begin_is_refused_although_others_train(
+    can_refuse: bool, tmp_path: Path
+) -> None:
+    """Each epoch elsewhere shows what is there, and nothing of the bad node."""
+
+    class OthersTrain(Nodes):
+        def fail(self, driver: StudyDriver, assignment: Assignment, node: str) -> None:
+            super().fail(driver, assignment, node)
+            self.good_epoch(driver)
+
+        def good_epoch(self, driver: StudyDriver) -> None:
+            self.epoch += 1
+            record = {"epoch": self.epoch, "val_ssim": 0.1, "seconds": 0.0}
+            driver.on_report(Report(0, (record,), node="good"))
+
+        epoch = 1
+
+    nodes = OthersTrain(lambda n: "bad", can_refuse=can_refuse, lost_by="start")
+    run(tmp_path / "s", nodes, trials=8, epochs=20)
+    ((node, why),) = nodes.refused
+    assert (node, why[:29]) == ("bad", "trials 1, 2, 3 failed there: ")
+    failed = check_study(tmp_path / "s", trials=8, epochs=20).in_state("failed")
+    assert len(failed) == (0 if can_refuse else 3)
+
+
+@pytest.mark.parametrize("can_refuse", [True, False])
 def test_the_same_failure_on_two_nodes_or_on_the_only_one_is_a_cause_in_common(
     can_refuse: bool, tmp_path: Path
 ) -> None:

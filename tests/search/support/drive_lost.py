@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from dexsearch.search.cluster import prepare_environment
+from dexsearch.search.cluster import preparetask_environment
 
 
 def has_torch(number: int) -> bool:
@@ -25,7 +25,7 @@ def ask_after(address: str) -> dict[str, Any]:
     from dexsearch.search.data_tasks import map_on_ray
     from dexsearch.search.lost_actors import node_of_lost
     from dexsearch.search.ray_cluster import ray_cluster
-    from dexsearch.search.reaper import _environment
+    from dexsearch.search.reaper import task_environment
 
     class CannotBegin:
         def __init__(self) -> None:
@@ -51,11 +51,11 @@ def ask_after(address: str) -> dict[str, Any]:
         told["lost"] = [node_of(CannotBegin), node_of(Ends)]
         look = ray.remote(num_cpus=0)(has_torch)
         told["usual"] = ray.get(look.remote(0))
-        told["reaper"] = ray.get(look.options(**_environment()).remote(0))
+        told["reaper"] = ray.get(look.options(**task_environment()).remote(0))
     told["data"] = list(map_on_ray(has_torch, [0], address=address))
     return told
 
 
 if __name__ == "__main__":
-    prepare_environment(sys.argv[1])
+    preparetask_environment(sys.argv[1])
     sys.stdout.write(json.dumps(ask_after(sys.argv[1])) + "\n")
