@@ -272,6 +272,9 @@ class FakeTrial:
         self.config = {ASSIGNMENT: Assignment(number, {}, 9, "")}
         self.placement_group_factory = SimpleNamespace(required_resources={"CPU": 1.0})
 
+    def init_local_path(self) -> None:
+        """It has no folder."""
+
 
 @pytest.fixture
 def ended_processes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
