@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexsearch.data.store import OPEN_SUBSETS, open_dataset
-from dexsearch.ledger.study import read_study
+from dexsearch.ledger.log import read_events
+from dexsearch.ledger.study import LEDGER_NAME
 from dexsearch.search.backend import Backend
 from dexsearch.search.cluster import prepare_environment
 from dexsearch.search.continuation import StudyRequest
@@ -64,8 +65,13 @@ def _preflight_request(
         digest=request.dataset_digest,
         resources=request.space.resources,
         ship_code=site.ship_code,
-        continues=bool(read_study(folder).trials),
+        continues=_has_trials(folder),
     )
+
+
+def _has_trials(folder: Path) -> bool:
+    """Tell whether the study in a folder, which may not exist yet, has begun with its trials."""
+    return any(event["event"] == "trial_started" for event in read_events(folder / LEDGER_NAME))
 
 
 def _as_it_is(function: TrialFunction) -> TrialFunction:

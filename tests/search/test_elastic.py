@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,21 +101,27 @@ def test_a_node_that_joins_takes_trials_and_one_that_is_lost_costs_none(
     assert set.union(*digests.values()) == {exposed_cohort.manifest.digest}
 
 
-def test_nodes_that_join_and_cannot_run_trials_are_told_once_and_get_none(
-    exposed_cohort: Dataset, tmp_path: Path
-) -> None:
-    """One has other sources of dexsearch; one passes what it is asked, and cannot open images."""
+def edited_sources(tmp_path: Path) -> str:
+    """Return a folder with a dexsearch of other sources than ours."""
     package = Path(dexsearch.__file__).parent
     edited = tmp_path / "edited" / "dexsearch"
     shutil.copytree(package, edited, ignore=shutil.ignore_patterns("__pycache__"))
     (edited / "wording.py").write_text((package / "wording.py").read_text() + "\nNEWER = True\n")
+    return str(edited.parent)
+
+
+def test_nodes_that_join_and_cannot_run_trials_are_told_once_and_get_none(
+    exposed_cohort: Dataset, tmp_path: Path
+) -> None:
+    """One has other sources of dexsearch; one passes what it is asked, and cannot open images."""
+    edited = edited_sources(tmp_path)
     folder, trials = tmp_path / "s", 6
     answer = ClusterSearch(
         space={**SPACE, "trials": trials, "epochs": 30, "pruner": {"kind": "none"}},
         folder=str(folder), scenario="strangers_join",
         nodes={
             "first": {"num_cpus": 1}, "blind": {"num_cpus": 1}, "good": {"num_cpus": 1},
-            "edited": {"num_cpus": 1, "env_vars": {"PYTHONPATH": str(edited.parent)}},
+            "edited": {"num_cpus": 1, "env_vars": {"PYTHONPATH": edited}},
         },
         begin=("first",), then=((3, "add", "edited"), (4, "add", "blind"), (5, "add", "good")),
         dataset=str(exposed_cohort.path), digest=exposed_cohort.manifest.digest,
@@ -132,6 +139,36 @@ def test_nodes_that_join_and_cannot_run_trials_are_told_once_and_get_none(
     assert set(values_by_node(record, "process")) == {"first", "good"}
     assert record.setbacks == {"unfit": 1}
     assert not list(folder.glob(".preflight-*"))
+
+
+def test_a_search_begins_beside_no_bad_node_and_once_begun_goes_on_beside_one(
+    exposed_cohort: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "s"
+    bad = {"num_cpus": 1, "env_vars": {"PYTHONPATH": edited_sources(tmp_path)}}
+    beside = ClusterSearch(
+        space={**SPACE, "trials": 2, "epochs": 4, "pruner": {"kind": "none"}},
+        folder=str(folder), scenario="strangers_join",
+        nodes={"good": {"num_cpus": 1}, "bad": bad}, begin=("good", "bad"),
+        dataset=str(exposed_cohort.path), digest=exposed_cohort.manifest.digest,
+    )  # fmt: skip
+    answer = beside.run()
+    assert answer["exit_code"] == 4, answer
+    assert not read_study(folder).trials
+
+    process = replace(beside, begin=("good",)).started()
+    try:
+        wait_for_epochs(process, folder, 1)
+    finally:
+        end_with_all_nodes(process)
+    answer = beside.run()
+    assert answer["exit_code"] == 0, answer
+    told = [line for line in answer["messages"] if "has other sources" in line]
+    assert len(told) == 1, answer["messages"]
+    assert told[0].startswith("warning: ")
+    assert told[0].endswith("; it gets no trials until then")
+    record = check_study(folder, trials=2, epochs=4)
+    assert set(values_by_node(record, "process")) == {"good"}
 
 
 def test_the_same_command_on_a_new_cluster_is_the_same_search(
