@@ -205,5 +205,6 @@ def test_a_node_that_dies_while_it_is_asked_is_left_out(
         asking.kill()
     assert "(dying) has left the cluster while it was asked" in err
     told = json.loads(out)
+    assert "nodes" in told, out
     assert "dying" not in told["nodes"], out
     assert "good" in told["nodes"], out
