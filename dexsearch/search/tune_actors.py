@@ -25,7 +25,7 @@ def end_waiting_trials(tune_controller: Any) -> list[Trial]:  # noqa: ANN401
     live = tune_controller.get_live_trials()
     waiting = [trial for trial in live if trial.status == Trial.PENDING and trial not in begun]
     for trial in waiting:
-        #trial.init_local_path()  # without a folder of its own Tune cannot list it at the end
+        trial.init_local_path()  # without a folder of its own Tune cannot list it at the end
         tune_controller.stop_trial(trial)
     return waiting
 
