@@ -105,10 +105,9 @@ class Bridge:
         """Whether no further trial is to begin."""
         return self._fault is not None or self._driver.stop_requested
 
-    @property
-    def is_to_place_anew(self) -> bool:
-        """Whether what waits for room was placed before all nodes were there that have some."""
-        return self._newcomers is not None and self._newcomers.has_grown()
+    def take_change(self) -> bool:
+        """Tell whether other nodes may take trials than when this was asked last."""
+        return self._newcomers is not None and self._newcomers.has_changed()
 
     def on_withdrawn(self, trials: Sequence[Trial]) -> None:
         """Pass on that trials were ended which had waited for room."""

@@ -105,8 +105,6 @@ class Newcomers:
         changed, self._has_changed = self._has_changed, False
         return changed
 
-    has_grown = has_changed  # TODO(#6): the bridge's old word for it
-
     def look(self) -> None:
         """Take answers and ask who is new; once a second at most.
 

@@ -71,7 +71,7 @@ class StudyScheduler(FIFOScheduler):
         what it was told of by itself.
         """
         self._bridge.look_at(partial(processes, tune_controller))
-        if self._bridge.is_stopping or self._bridge.is_to_place_anew:
+        if self._bridge.take_change() or self._bridge.is_stopping:
             self._bridge.on_withdrawn(end_waiting_trials(tune_controller))
         if not all(map(self._is_fit, self._node_of)):
             drop_cached_actors(tune_controller, self._is_fit)

@@ -34,6 +34,7 @@ class Controller:
         return self.trials
 
     def stop_trial(self, trial: Any) -> None:  # noqa: ANN401
+        assert trial.has_folder, "Tune cannot list it at the end"
         self.trials.remove(trial)
 
     def _remove_actor(self, tracked_actor: TrackedActor) -> None:
@@ -41,10 +42,7 @@ class Controller:
 
     def trial(self, number: int) -> Any:  # noqa: ANN401
         """Return a trial that waits for room."""
-        trial = SimpleNamespace(
-            status="PENDING", config={ASSIGNMENT: Assignment(number, {}, 9, "")}
-        )
-        self.trials.append(Hashable(trial))
+        self.trials.append(Waiting({ASSIGNMENT: Assignment(number, {}, 9, "")}))
         return self.trials[-1]
 
     def idle(self, scheduler: StudyScheduler, number: int, node_id: str) -> TrackedActor:
@@ -61,9 +59,17 @@ class Controller:
         return actor
 
 
-class Hashable:
-    def __init__(self, inner: SimpleNamespace) -> None:
-        self.status, self.config = inner.status, inner.config
+class Waiting:
+    """As much of Tune's trial as is asked for, hashable; it has no folder yet."""
+
+    status = "PENDING"
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.has_folder = False
+
+    def init_local_path(self) -> None:
+        self.has_folder = True
 
 
 @pytest.fixture
