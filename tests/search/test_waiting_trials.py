@@ -1,53 +1,26 @@
 """Trials that Tune is told to forget before they have a process; a real Ray, and a real Tuner."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from dexsearch.search.cluster import prepare_environment
+from nodes import SUPPORT
+from searching import ray_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 def test_tune_ends_well_although_a_trial_was_taken_back_before_its_process_began(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    prepare_environment(None)
-    import ray
-    from ray import tune
-    from ray.tune.schedulers import FIFOScheduler
-
-    from dexsearch.search.ray_cluster import ray_cluster
-    from dexsearch.search.tune_actors import end_waiting_trials
-
-    taken_back: list[Any] = []
-
-    class Impatient(FIFOScheduler):
-        """Takes each trial but the first back in the turn in which Tune has added it."""
-
-        def choose_trial_to_run(self, tune_controller: Any) -> Any:  # noqa: ANN401
-            if len(tune_controller.get_trials()) > 1:
-                taken_back.extend(end_waiting_trials(tune_controller))
-            return super().choose_trial_to_run(tune_controller)
-
-    class Counts(tune.Trainable):
-        def setup(self, config: dict[str, Any]) -> None:
-            self.n = 0
-
-        def step(self) -> dict[str, Any]:
-            self.n += 1
-            return {"n": self.n, "done": self.n == 200}
-
-    with ray_cluster(None):
-        all_of_it = {"cpu": ray.cluster_resources()["CPU"]}
-        results = tune.Tuner(
-            tune.with_resources(Counts, all_of_it),
-            param_space={"which": tune.grid_search([1, 2, 3])},
-            tune_config=tune.TuneConfig(scheduler=Impatient()),
-            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
-        ).fit()
-    assert len(taken_back) >= 2
-    assert len(results) == 3
+    done = subprocess.run(
+        [sys.executable, str(SUPPORT / "drive_taken_back.py"), str(tmp_path / "tune")],
+        env={**ray_environment(tmp_path / "home"), "RAY_AUTH_MODE": "token"},
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["taken_back"] >= 2
+    assert told["results"] == 3

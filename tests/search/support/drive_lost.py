@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from dexsearch.search.cluster import preparetask_environment
+from dexsearch.search.cluster import prepare_environment
 
 
 def has_torch(number: int) -> bool:
@@ -57,5 +57,5 @@ def ask_after(address: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    preparetask_environment(sys.argv[1])
+    prepare_environment(sys.argv[1])
     sys.stdout.write(json.dumps(ask_after(sys.argv[1])) + "\n")
